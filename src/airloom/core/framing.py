@@ -1,0 +1,39 @@
+"""How many bytes a payload takes on the wire: the arithmetic that planners price and `wire/` obeys.
+
+Law 4: bytes on the wire equal bytes planned, first transmission with its framing.
+"""
+
+from __future__ import annotations
+
+from airloom.core.value import Value
+
+
+class Framing(Value, frozen=True):
+    """Sizes of the layers around a payload.
+
+    Attributes:
+        block_bytes: largest datagram payload, header and tag included.
+        block_overhead: block header and authentication tag.
+        packet_overhead: IP and UDP headers of one datagram (20 + 8 for IPv4).
+        message_overhead: the message header that precedes the tensors, a fixed size.
+        tensor_overhead: what each tensor adds to the message header.
+    """
+
+    block_bytes: int = 1200
+    block_overhead: int = 48
+    packet_overhead: int = 28
+    message_overhead: int = 64
+    tensor_overhead: int = 16
+
+    def message_nbytes(self, tensor_nbytes: tuple[int, ...]) -> int:
+        """Header and payload of one message, before it is cut into blocks."""
+        return self.message_overhead + len(tensor_nbytes) * self.tensor_overhead + sum(tensor_nbytes)
+
+    def num_blocks(self, message_nbytes: int) -> int:
+        room = self.block_bytes - self.block_overhead
+        return max(1, -(-message_nbytes // room))
+
+    def wire_nbytes(self, tensor_nbytes: tuple[int, ...]) -> int:
+        """Bytes of IP packets for the first transmission of these tensors."""
+        message = self.message_nbytes(tensor_nbytes)
+        return message + self.num_blocks(message) * (self.block_overhead + self.packet_overhead)

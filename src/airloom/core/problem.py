@@ -1,0 +1,147 @@
+"""What a planner sees: arrays, not graphs.
+
+A chain of P hosts runs L operators. A host that runs nothing still forwards. Every way of
+coding a cut on a hop (raw, less precise, pruned, protected) is one more `Option`; a planner
+takes the best option of each hop and cut and need not know what it means.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.value import Value, digest
+
+Floats = NDArray[np.float64]
+
+
+class Option(Value, frozen=True):
+    """One way to carry a cut over a hop.
+
+    Attributes:
+        coding: how the tensors are coded; "raw" sends their bytes.
+        nbytes: bytes on the wire, framing included.
+        transfer_s: sending, propagation, fixed overhead.
+        code_s: coding and decoding on the two hosts.
+        energy_j: radio energy of the sender.
+        accuracy_drop: expected loss of accuracy, modelled as additive over hops.
+    """
+
+    coding: str = "raw"
+    nbytes: int = 0
+    transfer_s: float = 0.0
+    code_s: float = 0.0
+    energy_j: float = 0.0
+    accuracy_drop: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        return self.transfer_s + self.code_s
+
+
+@dataclass(frozen=True)
+class HostCost:
+    """One host's own costs: all that it knows of itself.
+
+    Attributes:
+        device: its id.
+        elapsed_s: `[L+1]` seconds of the operators before each cut, load included.
+        constant_s: fixed seconds of any stage that is not empty.
+        last_start: `[L+1]` for each stop d, the smallest start c such that the stage c..d-1 fits
+            in memory; non-decreasing; all zeros where memory is no limit.
+        min_stop: the first cut at which this host may hand over (privacy: the first k operators
+            stay on the source); 0 for every other host.
+        energy_w: power while it computes.
+    """
+
+    device: str
+    elapsed_s: Floats
+    constant_s: float = 0.0
+    last_start: NDArray[np.intp] | None = None
+    min_stop: int = 0
+    energy_w: float = 0.0
+
+    @property
+    def num_operators(self) -> int:
+        return len(self.elapsed_s) - 1
+
+    def stage_s(self, start: int, stop: int) -> float:
+        return float(self.constant_s + self.elapsed_s[stop] - self.elapsed_s[start]) if stop > start else 0.0
+
+    def fits(self, start: int, stop: int) -> bool:
+        return stop == start or self.last_start is None or start >= int(self.last_start[stop])
+
+
+@dataclass(frozen=True)
+class HopCost:
+    """The hop from a host to the next one downstream: all that the sender knows of its link.
+
+    Attributes:
+        options: `[L+1]` the ways to carry each cut; entry L is never used, since what is finished
+            goes back and not on.
+        back_s: seconds for the result over the link in the other direction; charged to every
+            request that crosses this hop, 0 where the result stays where it is made.
+    """
+
+    src: str
+    dst: str
+    options: tuple[tuple[Option, ...], ...]
+    back: Option = field(default_factory=Option)
+
+    @functools.cached_property
+    def forward_s(self) -> Floats:
+        """`[L+1]` seconds of the best option for each cut."""
+        return np.array([min((o.total_s for o in row), default=np.inf) for row in self.options])
+
+    @functools.cached_property
+    def cost_s(self) -> Floats:
+        """`[L+1]` forward seconds of the best option plus the result's way back."""
+        return self.forward_s + self.back.total_s
+
+    def best(self, cut: int) -> Option:
+        return min(self.options[cut], key=lambda o: o.total_s)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A chain of hosts, source first: `hosts[p]` and the hop `hops[p]` from it to `hosts[p + 1]`."""
+
+    hosts: tuple[HostCost, ...]
+    hops: tuple[HopCost, ...]
+    model: str = ""
+    graph_digest: str = ""
+
+    @property
+    def num_operators(self) -> int:
+        return self.hosts[0].num_operators
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Identity of the numbers a plan was made from."""
+        parts = [self.graph_digest.encode()]
+        for host in self.hosts:
+            parts += [host.device.encode(), host.elapsed_s.tobytes(), np.float64(host.constant_s).tobytes()]
+            parts += [b"" if host.last_start is None else host.last_start.tobytes(), str(host.min_stop).encode()]
+        for hop in self.hops:
+            parts += [hop.cost_s.tobytes()]
+        return digest(*parts)
+
+    def chain_s(self, stops: tuple[int, ...]) -> float:
+        """Seconds of the assignment in which host p runs operators up to `stops[p]`, or infinity.
+
+        `stops` is non-decreasing and ends in L. Hosts that run nothing store and forward; once
+        the last operator is done the result turns back and later hops are not used.
+        """
+        total, start, last = 0.0, 0, self.num_operators
+        for p, (host, stop) in enumerate(zip(self.hosts, stops, strict=True)):
+            if stop < start or stop < host.min_stop or not host.fits(start, stop):
+                return float("inf")
+            total += host.stage_s(start, stop)
+            if stop == last:
+                return total
+            total += float(self.hops[p].cost_s[stop])
+            start = stop
+        return float("inf")

@@ -1,0 +1,96 @@
+"""What a model costs on a device: times per operator, bytes per cut.
+
+A profile stands alone: planning from it needs neither the model nor torch, and a person or
+another tool can write one by hand (docs/formats.md).
+"""
+
+from __future__ import annotations
+
+import functools
+
+from airloom.core.value import SCHEMA_VERSION, Basis, Value
+
+
+class OperatorCost(Value, frozen=True):
+    """One operator: median seconds for one pass of the captured batch, and spread (IQR)."""
+
+    name: str
+    compute_s: float
+    spread_s: float = 0.0
+    macs: int = 0
+
+
+class CutSize(Value, frozen=True):
+    """Payload bytes of each tensor of a cut's live set."""
+
+    tensor_nbytes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.tensor_nbytes)
+
+
+class Weights(Value, frozen=True):
+    """A weight or buffer, and the operators (indices) that read it: a stage counts it once."""
+
+    nbytes: int
+    operators: tuple[int, ...]
+
+
+class Machine(Value, frozen=True):
+    """Where a profile was measured."""
+
+    cpu: str = ""
+    cores: int = 0
+    threads: int = 0
+    python: str = ""
+    torch: str = ""
+    torch_device: str = "cpu"
+
+
+class Profile(Value, frozen=True, dict=True):
+    """Cost of each of L operators on one device, and the size of each of L+1 cuts.
+
+    A stage of operators `start..stop-1` takes `stage_constant_s + stage_scale * sum(compute_s)`:
+    operators timed one by one miss what a whole stage takes, so the two are fitted to whole
+    stages run by the executor that will run them.
+
+    Attributes:
+        output_nbytes: payload of the result on its way back.
+        graph_digest: identity of the graph (`ModelGraph.digest`); "" in a profile that stands for no model.
+        basis: whether the times were measured or modelled.
+    """
+
+    model: str
+    device: str
+    operators: tuple[OperatorCost, ...]
+    cuts: tuple[CutSize, ...]
+    output_nbytes: tuple[int, ...] = ()
+    weights: tuple[Weights, ...] = ()
+    graph_digest: str = ""
+    batch: int = 1
+    basis: Basis = "measured"
+    stage_scale: float = 1.0
+    stage_constant_s: float = 0.0
+    stage_error: float | None = None
+    machine: Machine = Machine()
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def num_operators(self) -> int:
+        return len(self.operators)
+
+    @functools.cached_property
+    def elapsed_s(self) -> tuple[float, ...]:
+        """`[L+1]` scaled compute seconds of the operators before each cut."""
+        total, sums = 0.0, [0.0]
+        for op in self.operators:
+            total += op.compute_s * self.stage_scale
+            sums.append(total)
+        return tuple(sums)
+
+    def stage_s(self, start: int, stop: int) -> float:
+        """Predicted seconds of the stage `start..stop-1`; an empty stage takes none."""
+        if start == stop:
+            return 0.0
+        return self.stage_constant_s + self.elapsed_s[stop] - self.elapsed_s[start]

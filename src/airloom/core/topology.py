@@ -1,0 +1,114 @@
+"""Devices and the directed links between them: what does not move. `Conditions` is what does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from airloom.core.value import Value
+
+Role = Literal["ue", "gnb", "mec", "cloud"]
+
+
+class Power(Value, frozen=True):
+    """Power model of a device: `idle_w` always, `busy_w` on top while it computes.
+
+    `radio_j_per_bit` is charged to the sender for every bit on the wire; `source` names where
+    the figures come from. Energy from it is always *modelled*.
+    """
+
+    idle_w: float = 0.0
+    busy_w: float = 0.0
+    radio_j_per_bit: float = 0.0
+    source: str = ""
+
+
+class Device(Value, frozen=True):
+    """A host.
+
+    Attributes:
+        factor: its compute time over that of the profile it is planned from; 1.0 is the
+            measuring host itself, 8.0 a device eight times slower. Times with a factor other
+            than 1 are *modelled*.
+        profile: file with its own measured profile, in place of a factor.
+        memory_bytes: what the weights of its stage may take; None is no limit.
+        address: `host:port` where its data plane listens, "" to let the runtime choose on this machine.
+    """
+
+    id: str
+    role: Role
+    factor: float = 1.0
+    profile: str = ""
+    memory_bytes: int | None = None
+    power: Power = Power()
+    address: str = ""
+
+
+class Link(Value, frozen=True):
+    """A directed link.
+
+    Attributes:
+        rate_bps: bit/s of IP payload; infinity is an unlimited link.
+        delay_s: one-way propagation delay.
+        overhead_s: fixed cost of one transfer beside its bytes (Eq. 10 of HiveMind, psi).
+        loss: long-run probability that an IP packet is lost.
+        burst_s: mean time the link stays in its lossy state; 0 means independent losses.
+        trace: file of `second Mbit/s` rows that replaces `rate_bps` over time.
+    """
+
+    src: str
+    dst: str
+    rate_bps: float
+    delay_s: float = 0.0
+    overhead_s: float = 0.0
+    loss: float = 0.0
+    burst_s: float = 0.0
+    trace: str = ""
+
+
+class Topology(Value, frozen=True, dict=True):
+    """Devices and links. `source` has the input, `sink` is the last host that may compute."""
+
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...]
+    source: str
+    sink: str
+    name: str = ""
+
+    def device(self, id: str) -> Device:
+        for device in self.devices:
+            if device.id == id:
+                return device
+        raise KeyError(id)
+
+    def link(self, src: str, dst: str) -> Link:
+        for link in self.links:
+            if (link.src, link.dst) == (src, dst):
+                return link
+        raise KeyError((src, dst))
+
+
+class LinkState(Value, frozen=True):
+    """What a link offers at a moment; None where nothing newer than the topology is known."""
+
+    src: str
+    dst: str
+    rate_bps: float | None = None
+    delay_s: float | None = None
+    loss: float | None = None
+    up: bool = True
+
+
+class DeviceState(Value, frozen=True):
+    """How busy a host is: a stage takes `1 + load` times its unloaded time. `up=False`: it is gone."""
+
+    id: str
+    load: float = 0.0
+    up: bool = True
+
+
+class Conditions(Value, frozen=True):
+    """What moves: the links and devices that differ from the topology, at `at_s`."""
+
+    at_s: float = 0.0
+    links: tuple[LinkState, ...] = ()
+    devices: tuple[DeviceState, ...] = ()

@@ -1,0 +1,66 @@
+"""Airloom's own files: JSON values that carry a schema version, written aside and renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from airloom.core.value import SCHEMA_VERSION, Value
+from airloom.errors import ConfigError
+
+V = TypeVar("V", bound=Value)
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """Put `data` at `path` whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(aside, 0o666 & ~umask)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def write_value(path: Path, value: Value) -> None:
+    """Write `value` as indented JSON."""
+    write_aside(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def decode_value(data: bytes, type_: type[V], *, where: str) -> V:
+    """JSON bytes as a `type_`; an error names the place, `FILE: $.links[2].delay`."""
+    try:
+        head = msgspec.json.decode(data)
+        found = head.get("schema", SCHEMA_VERSION) if isinstance(head, dict) else SCHEMA_VERSION
+        if found != SCHEMA_VERSION:
+            raise ConfigError(
+                f"schema {found!r}, this airloom reads {SCHEMA_VERSION}: make the file again", where=where
+            )
+        return msgspec.convert(head, type_)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        raise ConfigError(message, where=f"{where}: {place.rstrip('`')}" if place else where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not JSON: {error}", where=where) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, or one line that says why not."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", where=str(path)) from None
+
+
+def read_value(path: Path, type_: type[V]) -> V:
+    """Read a `type_` from the JSON file at `path`."""
+    return decode_value(read_bytes(path), type_, where=str(path))

@@ -1,0 +1,1 @@
+"""Decides: where each operator runs and how each cut travels."""

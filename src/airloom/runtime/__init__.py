@@ -1,0 +1,1 @@
+"""Does what the engine decides: sockets, zenoh, processes, real time."""

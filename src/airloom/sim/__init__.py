@@ -1,0 +1,1 @@
+"""Pretends: drives the same engine with a virtual clock and link models."""

@@ -1,0 +1,135 @@
+"""The one home of units: parsing what people write and formatting what they read.
+
+Inside Airloom every quantity is SI and named so: `_s`, `_bps` (bit/s), `_bytes`, `_w`, `_j`, `_hz`.
+Decimal prefixes are powers of 1000 (kbit, MB), binary ones powers of 1024 (KiB).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from airloom.errors import ConfigError
+
+_NUMBER = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+_BITS_PER_S = {
+    f"{prefix}{unit}": factor
+    for prefix, factor in {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}.items()
+    for unit in ("bit/s", "bps")
+}
+_BYTES = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+_WATTS = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
+_RATIO = {"": 1.0, "%": 1e-2}
+
+
+def _parse(value: str | float, table: dict[str, float] | dict[str, int], *, kind: str, where: str) -> float:
+    """`value` in SI; a bare number is already SI."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ConfigError(f"expected {kind}, got {value!r}", where=where)
+    if isinstance(value, str):
+        match = _NUMBER.match(value)
+        known = [unit for unit in table if unit]
+        if match is None or match.group(2) not in table | {"": 1}:
+            raise ConfigError(f"expected {kind} with one of {', '.join(known)}, got {value!r}", where=where)
+        value = float(match.group(1)) * ({"": 1} | table)[match.group(2)]
+    if not math.isfinite(value):
+        raise ConfigError(f"expected a finite {kind}, got {value!r}", where=where)
+    return float(value)
+
+
+def parse_seconds(value: str | float, *, where: str = "") -> float:
+    """`"12 ms"`, `"0.4s"` or seconds as a number -> seconds; negative ones are refused."""
+    seconds = _parse(value, _SECONDS, kind="a time", where=where)
+    if seconds < 0:
+        raise ConfigError(f"a time cannot be negative, got {value!r}", where=where)
+    return seconds
+
+
+def parse_rate(value: str | float, *, where: str = "") -> float:
+    """`"50 Mbit/s"` or bit/s as a number -> bit/s; must be above 0."""
+    rate = _parse(value, _BITS_PER_S, kind="a rate", where=where)
+    if rate <= 0:
+        raise ConfigError(f"a rate must be above 0, got {value!r}: leave the link out instead", where=where)
+    return rate
+
+
+def parse_bytes(value: str | float, *, where: str = "") -> int:
+    """`"512 MiB"` or bytes as a number -> bytes."""
+    size = _parse(value, _BYTES, kind="a size", where=where)
+    if size < 0:
+        raise ConfigError(f"a size cannot be negative, got {value!r}", where=where)
+    return round(size)
+
+
+def parse_watts(value: str | float, *, where: str = "") -> float:
+    """`"2.5 W"` or watts as a number -> watts."""
+    watts = _parse(value, _WATTS, kind="a power", where=where)
+    if watts < 0:
+        raise ConfigError(f"a power cannot be negative, got {value!r}", where=where)
+    return watts
+
+
+def parse_probability(value: str | float, *, where: str = "") -> float:
+    """`"5 %"` or `0.05` -> 0.05; in [0, 1]."""
+    p = _parse(value, _RATIO, kind="a probability", where=where)
+    if not 0 <= p <= 1:
+        raise ConfigError(f"a probability lies in [0, 1], got {value!r}", where=where)
+    return p
+
+
+def db_to_ratio(db: float) -> float:
+    """Decibels of power to a linear ratio."""
+    return 10.0 ** (db / 10.0)
+
+
+def ratio_to_db(ratio: float) -> float:
+    """Linear power ratio to decibels."""
+    return 10.0 * math.log10(ratio)
+
+
+def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    if value == 0:
+        return f"0 {steps[-1][1]}" if len(steps) == 1 else f"0 {steps[0][1]}"
+    for factor, unit in steps:
+        # 999.95 would round to "1000": step up before it does.
+        if abs(value) >= factor * 0.99995:
+            break
+    scaled = value / factor
+    digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
+    return f"{scaled:.{digits}f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Three significant digits: `12.3 ms`, `4.20 s`, `85.0 us`."""
+    if not math.isfinite(seconds):
+        return "never" if seconds > 0 else str(seconds)
+    return _scaled(seconds, ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")))
+
+
+def format_rate(bps: float) -> str:
+    """`50.0 Mbit/s`."""
+    if math.isinf(bps):
+        return "unlimited"
+    return _scaled(bps, ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s")))
+
+
+def format_bytes(nbytes: float) -> str:
+    """Binary multiples: `64.0 KiB`, `1.05 MiB`, `40 B`."""
+    if nbytes < 1024:
+        return f"{nbytes:.0f} B"
+    return _scaled(nbytes, ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")))
+
+
+def format_joules(joules: float) -> str:
+    """`120 mJ`."""
+    return _scaled(joules, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")))
+
+
+def format_percent(ratio: float) -> str:
+    """`0.053` -> `5.3 %`."""
+    return f"{100 * ratio:.1f} %"

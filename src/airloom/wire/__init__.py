@@ -1,0 +1,1 @@
+"""Bytes to events and back: frames, blocks, sealing, repair. No sockets and no clock."""
