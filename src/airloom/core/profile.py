@@ -21,9 +21,13 @@ class OperatorCost(Value, frozen=True):
 
 
 class CutSize(Value, frozen=True):
-    """Payload bytes of each tensor of a cut's live set."""
+    """A cut's live set: payload bytes of each tensor, and its id in the graph.
+
+    `tensors` may be left out of a profile written by hand: planning needs only the bytes.
+    """
 
     tensor_nbytes: tuple[int, ...]
+    tensors: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
