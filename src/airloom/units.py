@@ -93,12 +93,11 @@ def ratio_to_db(ratio: float) -> float:
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    """Three significant digits in the largest unit of `steps` (descending) that leaves at least 1."""
     if value == 0:
-        return f"0 {steps[-1][1]}" if len(steps) == 1 else f"0 {steps[0][1]}"
-    for factor, unit in steps:
-        # 999.95 would round to "1000": step up before it does.
-        if abs(value) >= factor * 0.99995:
-            break
+        return f"0 {steps[0][1]}"
+    # 999.5 would round to "1000": step up before it does.
+    factor, unit = next((step for step in steps if abs(value) >= step[0] * 0.9995), steps[-1])
     scaled = value / factor
     digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
     return f"{scaled:.{digits}f} {unit}"

@@ -140,8 +140,7 @@ class Problem:
             if stop < start or stop < host.min_stop or not host.fits(start, stop):
                 return float("inf")
             total += host.stage_s(start, stop)
-            if stop == last:
-                return total
-            total += float(self.hops[p].cost_s[stop])
+            if stop < last and p < len(self.hops):
+                total += float(self.hops[p].cost_s[stop])
             start = stop
-        return float("inf")
+        return total if start == last else float("inf")

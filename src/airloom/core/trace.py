@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from airloom.core.value import Value
 
 Kind = Literal[
@@ -39,4 +41,4 @@ class Event(Value, frozen=True):
     took_s: float = 0.0
     request: int | None = None
     attempt: int | None = None
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = msgspec.field(default_factory=dict)

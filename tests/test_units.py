@@ -1,0 +1,87 @@
+"""Units: what people write is what Airloom reads, and the other way round."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airloom import units
+from airloom.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("12 ms", 0.012), ("0.4s", 0.4), ("250us", 250e-6), ("1e-3 s", 1e-3), ("2 min", 120.0), (3, 3.0), ("0", 0.0)],
+)
+def test_seconds(text: str | float, seconds: float) -> None:
+    assert units.parse_seconds(text) == pytest.approx(seconds, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "bps"), [("50 Mbit/s", 50e6), ("1.5Gbps", 1.5e9), ("64 kbit/s", 64e3), (1e6, 1e6), ("10 bit/s", 10.0)]
+)
+def test_rate(text: str | float, bps: float) -> None:
+    assert units.parse_rate(text) == pytest.approx(bps, rel=1e-15)
+
+
+def test_sizes_tell_decimal_from_binary() -> None:
+    assert units.parse_bytes("1 MB") == 10**6
+    assert units.parse_bytes("1 MiB") == 2**20
+    assert units.parse_bytes("64 KiB") == 65536
+
+
+@pytest.mark.parametrize(
+    ("parse", "bad", "says"),
+    [
+        (units.parse_rate, "0", "above 0"),
+        (units.parse_rate, -5, "above 0"),
+        (units.parse_rate, "5 MB", "Mbit/s"),
+        (units.parse_rate, "fast", "Mbit/s"),
+        (units.parse_rate, True, "expected a rate"),
+        (units.parse_rate, "1e999 Mbit/s", "finite"),
+        (units.parse_seconds, "-1 ms", "negative"),
+        (units.parse_seconds, math.nan, "finite"),
+        (units.parse_bytes, "-1 B", "negative"),
+        (units.parse_probability, "105 %", "[0, 1]"),
+        (units.parse_probability, -0.1, "[0, 1]"),
+        (units.parse_watts, None, "expected a power"),
+    ],
+)
+def test_bad_values_name_place_and_remedy(parse, bad, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(bad, where="$.links[2].rate")
+    assert str(caught.value).startswith("$.links[2].rate: ")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.floats(min_value=1e-6, max_value=9e2))
+def test_formatted_seconds_parse_back_to_three_digits(seconds: float) -> None:
+    assert units.parse_seconds(units.format_seconds(seconds)) == pytest.approx(seconds, rel=0.006)
+
+
+@given(st.floats(min_value=1.0, max_value=9e11))
+def test_formatted_rates_parse_back_to_three_digits(bps: float) -> None:
+    assert units.parse_rate(units.format_rate(bps)) == pytest.approx(bps, rel=0.006)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0123, "12.3 ms"), (0.9999, "1.00 s"), (0.0009996, "1.00 ms"), (4.2, "4.20 s"), (0, "0 s"), (math.inf, "never")],
+)
+def test_format_seconds(seconds: float, text: str) -> None:
+    assert units.format_seconds(seconds) == text
+
+
+def test_format_bytes() -> None:
+    assert [units.format_bytes(n) for n in (0, 40, 1024, 65536, 3 * 2**20)] == [
+        "0 B", "40 B", "1.00 KiB", "64.0 KiB", "3.00 MiB",
+    ]  # fmt: skip
+
+
+@given(st.floats(min_value=-60, max_value=60))
+def test_decibels_are_inverse_of_ratios(db: float) -> None:
+    assert units.ratio_to_db(units.db_to_ratio(db)) == pytest.approx(db, abs=1e-9)
