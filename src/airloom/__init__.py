@@ -1,0 +1,87 @@
+"""Airloom makes a neural network and the network it lives on fit each other.
+
+    profile = airloom.profile("resnet20")
+    plan = airloom.plan(profile, airloom.load_topology("topology.yaml"))
+    with airloom.deploy(plan) as net:
+        y = net(x)
+
+Names are looked up when first used: `import airloom` imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from airloom.api import capture as capture
+    from airloom.api import deploy as deploy
+    from airloom.api import load_plan as load_plan
+    from airloom.api import load_profile as load_profile
+    from airloom.api import load_topology as load_topology
+    from airloom.api import plan as plan
+    from airloom.api import profile as profile
+    from airloom.api import simulate as simulate
+    from airloom.api import write_report as write_report
+    from airloom.core.graph import ModelGraph as ModelGraph
+    from airloom.core.plan import Plan as Plan
+    from airloom.core.profile import Profile as Profile
+    from airloom.core.run import RunRecord as RunRecord
+    from airloom.core.topology import Conditions as Conditions
+    from airloom.core.topology import Device as Device
+    from airloom.core.topology import Link as Link
+    from airloom.core.topology import Topology as Topology
+    from airloom.core.trace import Event as Event
+    from airloom.errors import AirloomError as AirloomError
+    from airloom.errors import DeadlineExceeded as DeadlineExceeded
+    from airloom.errors import Infeasible as Infeasible
+    from airloom.errors import RequestError as RequestError
+    from airloom.errors import UserError as UserError
+    from airloom.report.trace import read_trace as read_trace
+
+# Public name -> the module that defines it.
+_HOME = {
+    "capture": "airloom.api",
+    "profile": "airloom.api",
+    "plan": "airloom.api",
+    "deploy": "airloom.api",
+    "simulate": "airloom.api",
+    "write_report": "airloom.api",
+    "load_topology": "airloom.api",
+    "load_profile": "airloom.api",
+    "load_plan": "airloom.api",
+    "read_trace": "airloom.report.trace",
+    "ModelGraph": "airloom.core.graph",
+    "Profile": "airloom.core.profile",
+    "Topology": "airloom.core.topology",
+    "Device": "airloom.core.topology",
+    "Link": "airloom.core.topology",
+    "Conditions": "airloom.core.topology",
+    "Plan": "airloom.core.plan",
+    "Event": "airloom.core.trace",
+    "RunRecord": "airloom.core.run",
+    "AirloomError": "airloom.errors",
+    "UserError": "airloom.errors",
+    "RequestError": "airloom.errors",
+    "DeadlineExceeded": "airloom.errors",
+    "Infeasible": "airloom.errors",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
+
+
+def __getattr__(name: str) -> object:
+    """Import the module of a public name on first use (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'airloom' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
