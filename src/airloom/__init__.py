@@ -68,7 +68,7 @@ _HOME = {
     "Infeasible": "airloom.errors",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> object:

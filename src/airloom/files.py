@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +14,10 @@ from airloom.core.value import SCHEMA_VERSION, Value
 from airloom.errors import ConfigError
 
 V = TypeVar("V", bound=Value)
+
+# JSON has no infinity (an unlimited link's rate, a plan that cannot be): it is written as protobuf's
+# JSON mapping does, as a string.
+_INFINITY = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def write_aside(path: Path, data: bytes) -> None:
@@ -31,15 +36,42 @@ def write_aside(path: Path, data: bytes) -> None:
         raise
 
 
+def encode_json(value: Any) -> bytes:
+    """A value, or anything made of JSON values, as indented JSON; infinity is `"Infinity"`."""
+    return msgspec.json.format(msgspec.json.encode(_infinity_to_text(msgspec.to_builtins(value))), indent=1) + b"\n"
+
+
+def _infinity_to_text(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _infinity_to_text(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_infinity_to_text(item) for item in value]
+    return value
+
+
+def _text_to_infinity(value: Any) -> Any:
+    if isinstance(value, str):
+        return _INFINITY.get(value, value)
+    if isinstance(value, dict):
+        return {key: _text_to_infinity(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_text_to_infinity(item) for item in value]
+    return value
+
+
 def write_value(path: Path, value: Value) -> None:
     """Write `value` as indented JSON."""
-    write_aside(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    write_aside(path, encode_json(value))
 
 
 def decode_value(data: bytes, type_: type[V], *, where: str) -> V:
     """JSON bytes as a `type_`; an error names the place, `FILE: $.links[2].delay`."""
     try:
         head = msgspec.json.decode(data)
+        if b'Infinity"' in data:
+            head = _text_to_infinity(head)
         found = head.get("schema", SCHEMA_VERSION) if isinstance(head, dict) else SCHEMA_VERSION
         if found != SCHEMA_VERSION:
             raise ConfigError(

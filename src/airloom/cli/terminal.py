@@ -56,9 +56,9 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str] = (), align: s
 
 def emit_json(value: Any) -> None:
     """Print a core value, or anything made of JSON values, as indented JSON on stdout."""
-    import msgspec
+    from airloom.files import encode_json
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    sys.stdout.write(encode_json(value).decode())
 
 
 class Progress:
