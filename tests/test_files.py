@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from airloom.core.profile import CutSize, OperatorCost, Profile
+from airloom.core.topology import Link
 from airloom.errors import ConfigError
 from airloom.files import read_value, write_aside, write_value
 
@@ -76,3 +78,10 @@ def test_stage_prediction_uses_scale_and_constant() -> None:
     )
     assert fitted.stage_s(0, 2) == pytest.approx(0.1 + 3.0)
     assert fitted.stage_s(1, 1) == 0.0
+
+
+def test_an_unlimited_link_survives_a_file(tmp_path: Path) -> None:
+    link = Link(src="a", dst="b", rate_bps=math.inf)
+    write_value(tmp_path / "link.json", link)
+    assert '"Infinity"' in (tmp_path / "link.json").read_text()
+    assert read_value(tmp_path / "link.json", Link) == link
