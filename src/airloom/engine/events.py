@@ -145,10 +145,15 @@ class StopTimer:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The one outcome of a request at its source: a result or a named error."""
+    """The one outcome of a request at its source: a result or a named error.
+
+    `missing` is the share of payload bytes, 0 to 1, that had to be zero-filled somewhere on the
+    way: above 0 the result was computed from incomplete tensors.
+    """
 
     request: int
     outcome: Parcel | RequestError
+    missing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Frame(Value, frozen=True):
         epoch: of the plan or model artifact in force at the source.
         cut: the cut whose live set this carries (a host then consults its own table).
         transfer: index into the pinned plan's transfers, or -1 where there is none.
+        missing_ppm: parts per million of the payload that earlier hops had to zero-fill, compounded
+            hop by hop and rounded up; 0 means that every byte so far is the sender's own.
         tensors: ids and payload bytes, in the order in which the data follows.
     """
 
@@ -41,6 +43,7 @@ class Frame(Value, frozen=True):
     epoch: int = 0
     cut: int = 0
     transfer: int = -1
+    missing_ppm: int = 0
     tensors: tuple[tuple[int, int], ...] = ()
 
 
@@ -73,10 +76,12 @@ class SplitCost(NamedTuple):
     Attributes:
         host: index of the sender in `Topology.devices`.
         sink: index of the sink the wave started from.
-        wave: increases with every wave the sink starts.
+        wave: increases with every wave the sink starts; below 2**63.
         graph: first 8 bytes of the graph digest: costs of another model are dropped.
         cost_s: float32 `[L+1]` seconds from the moment the cut's live set is at the sender;
             entry L is 0: nothing is left to do. Infinity where the sender cannot go on.
+        update: counts the sender's messages within the wave: a host whose own link or load moved
+            speaks again without waiting for the sink. Below 2**32.
     """
 
     host: int
@@ -84,3 +89,4 @@ class SplitCost(NamedTuple):
     wave: int
     graph: bytes
     cost_s: NDArray[np.float32]
+    update: int = 0
