@@ -24,6 +24,7 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
 _WATTS = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
+_JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9}
 _RATIO = {"": 1.0, "%": 1e-2}
 
 
@@ -72,6 +73,14 @@ def parse_watts(value: str | float, *, where: str = "") -> float:
     if watts < 0:
         raise ConfigError(f"a power cannot be negative, got {value!r}", where=where)
     return watts
+
+
+def parse_joules(value: str | float, *, where: str = "") -> float:
+    """`"120 nJ"` or joules as a number -> joules."""
+    joules = _parse(value, _JOULES, kind="an energy", where=where)
+    if joules < 0:
+        raise ConfigError(f"an energy cannot be negative, got {value!r}", where=where)
+    return joules
 
 
 def parse_probability(value: str | float, *, where: str = "") -> float:

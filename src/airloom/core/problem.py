@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from airloom.core.profile import Weights
 from airloom.core.value import Value, digest
 
 Floats = NDArray[np.float64]
+Cuts = NDArray[np.intp]
 
 
 class Option(Value, frozen=True):
@@ -55,18 +57,57 @@ class HostCost:
         min_stop: the first cut at which this host may hand over (privacy: the first k operators
             stay on the source); 0 for every other host.
         energy_w: power while it computes.
+        memory_bytes: the limit behind `last_start`, so that an error can say how much is missing;
+            None where there is no limit, or where it is not one of bytes.
     """
 
     device: str
     elapsed_s: Floats
     constant_s: float = 0.0
-    last_start: NDArray[np.intp] | None = None
+    last_start: Cuts | None = None
     min_stop: int = 0
     energy_w: float = 0.0
+    memory_bytes: int | None = None
 
     @property
     def num_operators(self) -> int:
         return len(self.elapsed_s) - 1
+
+    @functools.cached_property
+    def every_cut(self) -> Cuts:
+        """`[L+1]` 0, 1, ... L."""
+        return np.arange(len(self.elapsed_s))
+
+    @functools.cached_property
+    def lead_s(self) -> Floats:
+        """`[L+1]` the part of a stage's seconds that belongs to its start: constant minus elapsed."""
+        return self.constant_s - self.elapsed_s
+
+    @functools.cached_property
+    def last_stop(self) -> Cuts:
+        """`[L+1]` for each start c, the largest stop d such that the stage c..d-1 fits in memory."""
+        if self.last_start is None:
+            return np.full(self.num_operators + 1, self.num_operators)
+        return np.searchsorted(self.last_start, self.every_cut, side="right") - 1
+
+    @functools.cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """0, then as far as memory lets a stage go from there, and so on to L.
+
+        Cuts b[i]..b[i+1]-1 form a block: the stops that fit from any of them reach at least to
+        b[i+1] and at most to b[i+2].
+        """
+        bounds = [0]
+        while bounds[-1] < self.num_operators:
+            # Where even one operator is too much, the block is that one cut.
+            bounds.append(max(int(self.last_stop[bounds[-1]]), bounds[-1] + 1))
+        return tuple(bounds)
+
+    @functools.cached_property
+    def beyond_block(self) -> NDArray[np.bool_]:
+        """`[L+1]` whether the stops that fit from a cut reach beyond its block."""
+        ends = np.array((*self.blocks[1:], self.num_operators))
+        return self.last_stop > ends[np.searchsorted(self.blocks, self.every_cut, side="right") - 1]
 
     def stage_s(self, start: int, stop: int) -> float:
         return float(self.constant_s + self.elapsed_s[stop] - self.elapsed_s[start]) if stop > start else 0.0
@@ -101,18 +142,32 @@ class HopCost:
         """`[L+1]` forward seconds of the best option plus the result's way back."""
         return self.forward_s + self.back.total_s
 
+    @functools.cached_property
+    def handover_s(self) -> Floats:
+        """`[L+1]` `cost_s`, with 0 at L: what is finished is not handed over."""
+        cost = self.cost_s.copy()
+        cost[-1] = 0.0
+        return cost
+
     def best(self, cut: int) -> Option:
         return min(self.options[cut], key=lambda o: o.total_s)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A chain of hosts, source first: `hosts[p]` and the hop `hops[p]` from it to `hosts[p + 1]`."""
+    """A chain of hosts, source first: `hosts[p]` and the hop `hops[p]` from it to `hosts[p + 1]`.
+
+    Attributes:
+        weights: of the model, so that an error can say how many bytes a stage needs.
+        result_returns: whether the result goes back to the source; hops price its way back if so.
+    """
 
     hosts: tuple[HostCost, ...]
     hops: tuple[HopCost, ...]
     model: str = ""
     graph_digest: str = ""
+    weights: tuple[Weights, ...] = ()
+    result_returns: bool = True
 
     @property
     def num_operators(self) -> int:

@@ -41,6 +41,11 @@ class Weights(Value, frozen=True):
     operators: tuple[int, ...]
 
 
+def weights_nbytes(weights: tuple[Weights, ...], start: int, stop: int) -> int:
+    """Bytes that the stage of operators `start..stop-1` needs; what several of them read counts once."""
+    return sum(w.nbytes for w in weights if any(start <= op < stop for op in w.operators))
+
+
 class Machine(Value, frozen=True):
     """Where a profile was measured."""
 

@@ -31,6 +31,7 @@ class Device(Value, frozen=True):
             than 1 are *modelled*.
         profile: file with its own measured profile, in place of a factor.
         memory_bytes: what the weights of its stage may take; None is no limit.
+        computes: False for a host that only forwards, such as a base station without a server.
         address: `host:port` where its data plane listens, "" to let the runtime choose on this machine.
     """
 
@@ -41,6 +42,7 @@ class Device(Value, frozen=True):
     memory_bytes: int | None = None
     power: Power = Power()
     address: str = ""
+    computes: bool = True
 
 
 class Link(Value, frozen=True):
