@@ -1,0 +1,112 @@
+"""The split cost wave: from the costs downstream to a host's own, in O(L).
+
+A host at cut c may stop at any cut d >= c: it runs operators c..d-1 and hands the live set of d
+on, or, at d = L, is done and the result turns back. With E the prefix sums of its operator times,
+K the constant of a stage, h[d] the cost of the hop (the result's way back included) and m' the
+message from downstream,
+
+    m[c] = min( h[c] + m'[c],                                   forward, run nothing
+                K - E[c] + min over d > c of (E[d] + h[d] + m'[d]) )    with h[L] + m'[L] = 0.
+
+The cost of an edge separates into a part of the start and a part of the stop, so the inner
+minimum is a suffix minimum; under a memory limit it is a minimum over a window whose ends only
+move forward. HiveMind's Algorithm 1 is O(L^2), lacks the null assignment as printed, and its
+shortcut forgets that the transfer cost changes with the start.
+
+The one function here is all of a host's planning: the local solver folds it over a chain, and
+each host of a running network applies it to the message it gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.problem import HopCost, HostCost
+
+Floats = NDArray[np.float64]
+Cuts = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A host's decision for every cut it may be handed.
+
+    Attributes:
+        stop: `[L+1]` the cut at which it stops, never before the cut it starts from. Where the
+            message is infinite no stop is possible and the entry means nothing.
+    """
+
+    stop: Cuts
+
+
+def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floating] | None) -> tuple[Floats, Table]:
+    """Own costs + own link + the message from downstream -> own message and table.
+
+    Args:
+        host: the host's own costs, arrays `[L+1]`.
+        hop: the hop to the next host downstream; None at the end of the chain.
+        downstream_cost: `[L+1]` seconds, float32 or float64, what that host said; None at the end.
+
+    Returns:
+        `[L+1]` float64 seconds from the moment a cut's live set is at this host until the result
+        is, infinity where the limits allow no way; and the stop for each cut. Of stops that cost
+        the same the latest is taken: work stays where it is and less is transferred.
+    """
+    last = host.num_operators
+    if hop is None or downstream_cost is None:
+        tail = np.full(last + 1, np.inf)
+        tail[last] = 0.0
+    else:
+        tail = hop.handover_s + downstream_cost
+        tail[last] = 0.0
+    if host.min_stop:
+        tail[: host.min_stop] = np.inf
+    reach = host.elapsed_s + tail
+    run, stop = _window_min(reach, host)
+    run += host.lead_s
+    forward = tail < run
+    return np.where(forward, tail, run), Table(np.where(forward, host.every_cut, stop))
+
+
+def _window_min(reach: Floats, host: HostCost) -> tuple[Floats, Cuts]:
+    """`[L+1]` minimum of `reach` over the stops c < d <= last_stop[c], and the latest stop that attains it.
+
+    The cuts fall into blocks (`HostCost.blocks`): every window that starts in a block covers the
+    rest of the block and a first part of the next one, so its minimum is the lesser of a suffix
+    minimum and a prefix minimum. Without a memory limit there is one block.
+    """
+    cuts, blocks = host.every_cut, host.blocks
+    if len(blocks) == 2:  # one block: a suffix minimum over everything after c
+        low = np.empty_like(reach)
+        stop = np.empty_like(cuts)
+        low[-1] = np.inf
+        stop[-1] = cuts[-1]
+        _suffix_min(reach[1:], cuts[1:], low[:-1], stop[:-1])
+        return low, stop
+    low = np.full_like(reach, np.inf)
+    stop = cuts.copy()
+    first_low = np.full_like(reach, np.inf)  # minima of the first part of each block, up to each stop
+    first_stop = cuts.copy()
+    for start, end in zip(blocks, blocks[1:], strict=False):
+        inside = slice(start + 1, end + 1)
+        _suffix_min(reach[inside], cuts[inside], low[start:end], stop[start:end])
+        np.minimum.accumulate(reach[inside], out=first_low[inside])
+        np.maximum.accumulate(np.where(reach[inside] == first_low[inside], cuts[inside], 0), out=first_stop[inside])
+    # Operators that fit nowhere on this host leave windows that are empty.
+    low[host.last_stop == cuts] = np.inf
+    far_low, far_stop = first_low[host.last_stop], first_stop[host.last_stop]
+    far = host.beyond_block & (far_low <= low)
+    return np.where(far, far_low, low), np.where(far, far_stop, stop)
+
+
+def _suffix_min(reach: Floats, cuts: Cuts, low: Floats, stop: Cuts) -> None:
+    """Fill `low` with the suffix minima of `reach` and `stop` with the latest cut that attains each."""
+    np.minimum.accumulate(reach[::-1], out=low[::-1])
+    # Seen from the end, a cut is a record when it beats all later ones; the first record at or after c attains c's.
+    beats = np.empty(len(reach), dtype=bool)
+    beats[-1] = True
+    np.less(reach[:-1], low[1:], out=beats[:-1])
+    np.minimum.accumulate(np.where(beats, cuts, cuts[-1])[::-1], out=stop[::-1])
