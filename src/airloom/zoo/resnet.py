@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,9 +41,7 @@ class BasicBlock(nn.Module):
         if stride == 1 and maps_in == maps_out:
             self.shortcut = nn.Identity()
         elif projection:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(maps_in, maps_out, 1, stride, bias=False), nn.BatchNorm2d(maps_out)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(maps_in, maps_out, 1, stride, bias=False), nn.BatchNorm2d(maps_out))
         else:
             self.shortcut = ZeroPadShortcut(maps_out - maps_in, stride)
 
@@ -63,9 +60,7 @@ class PreActivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(maps_out)
         self.conv2 = nn.Conv2d(maps_out, maps_out, 3, 1, 1, bias=False)
         self.project = (
-            nn.Conv2d(maps_in, maps_out, 1, stride, bias=False)
-            if stride != 1 or maps_in != maps_out
-            else None
+            nn.Conv2d(maps_in, maps_out, 1, stride, bias=False) if stride != 1 or maps_in != maps_out else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,9 +93,7 @@ class ResNet(nn.Module):
             group_blocks: list[nn.Module] = []
             for k in range(count):
                 stride = 2 if group > 0 and k == 0 else 1
-                group_blocks.append(
-                    BasicBlock(maps_in, maps_out, stride, projection=projection)
-                )
+                group_blocks.append(BasicBlock(maps_in, maps_out, stride, projection=projection))
                 maps_in = maps_out
             groups.append(nn.Sequential(*group_blocks))
         self.groups = nn.Sequential(*groups)
@@ -126,9 +119,7 @@ class WideResNet(nn.Module):
         maps_in = base
         for group, maps_out in enumerate((base * widen, 2 * base * widen, 4 * base * widen)):
             for k in range(per_group):
-                blocks.append(
-                    PreActivationBlock(maps_in, maps_out, 2 if group > 0 and k == 0 else 1)
-                )
+                blocks.append(PreActivationBlock(maps_in, maps_out, 2 if group > 0 and k == 0 else 1))
                 maps_in = maps_out
         self.blocks = nn.Sequential(*blocks)
         self.bn = nn.BatchNorm2d(maps_in)

@@ -1,0 +1,42 @@
+"""A recurrent tagger, unrolled: one operator a step, so that it can be cut between steps.
+
+`nn.GRU` is a single operator to `torch.export`: a network of one could only be moved whole.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GRUTagger(nn.Module):
+    """Gives every step of a sequence a tag.
+
+    Takes float32 `[N, steps, features]`, or int64 `[N, steps]` when `tokens` is above 0; gives
+    `[N, steps, num_tags]` logits. The steps are taken apart first: a cut between two steps then
+    carries the hidden state, the inputs still to come and the tags already made.
+    """
+
+    def __init__(
+        self, steps: int = 50, hidden: int = 64, *, features: int = 16, num_tags: int = 8, tokens: int = 0
+    ) -> None:
+        super().__init__()
+        if min(steps, hidden, features, num_tags) < 1 or tokens < 0:
+            raise ValueError("steps, hidden, features and num_tags are at least 1, tokens at least 0")
+        self.steps, self.hidden = steps, hidden
+        self.embedding = nn.Embedding(tokens, features) if tokens else None
+        self.cell = nn.GRUCell(features, hidden)
+        self.tag = nn.Linear(hidden, num_tags)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.cell.weight_hh.new_zeros(x.shape[0], self.hidden)
+        tags: list[Tensor] = []
+        for step in x.unbind(1):
+            state = self.cell(step if self.embedding is None else self.embedding(step), state)
+            tags.append(self.tag(state))
+        return torch.stack(tags, 1)
+
+
+def gru_tagger(steps: int = 50, hidden: int = 64, features: int = 16, num_tags: int = 8, tokens: int = 0) -> GRUTagger:
+    """GRU over `steps` steps, unrolled; `tokens` above 0 makes the inputs int64 tokens of that vocabulary."""
+    return GRUTagger(steps, hidden, features=features, num_tags=num_tags, tokens=tokens)
