@@ -7,7 +7,7 @@ predicted, the emulated changes, the labels. Everything measured is in the trace
 
 from __future__ import annotations
 
-from airloom.core.plan import Plan
+from airloom.core.plan import Plan, Stage
 from airloom.core.profile import Machine
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
@@ -18,7 +18,8 @@ class Phase(Value, frozen=True):
 
     Attributes:
         name: for people, "before the drop".
-        first_request: the phase holds the requests numbered from here up to the next phase's first.
+        first_request: the phase holds the requests from here up to the next phase's first, counted
+            from 0 in the order of their submission.
         conditions: how the network differed from the topology.
         predicted_s: latency of one request that the planner gave, None where nobody predicted it.
         stops: for each device of `RunRecord.chain`, the cut at which it was predicted to stop.
@@ -43,7 +44,9 @@ class SchemeRecord(Value, frozen=True):
         title: for people, "best single split".
         plan: what was pinned or expected at the start; None where there is only a trace.
         phases: what was predicted for which requests, in order of `first_request`.
-        predictions: for each request the class the model gave, -1 where there was no result; may be empty.
+        predicted_stages: predicted seconds of stages that are not in `plan`, for example of the plan
+            that was expected after a change; their ids and tensors may be left empty.
+        predictions: for each request, in order of submission, the class the model gave, -1 where there was no result; may be empty.
         note: one line on how it was run.
     """
 
@@ -51,12 +54,13 @@ class SchemeRecord(Value, frozen=True):
     title: str
     plan: Plan | None = None
     phases: tuple[Phase, ...] = ()
+    predicted_stages: tuple[Stage, ...] = ()
     predictions: tuple[int, ...] = ()
     note: str = ""
 
 
 class Change(Value, frozen=True):
-    """The emulated network was changed on purpose, before `request` was submitted."""
+    """The emulated network was changed on purpose, before the request of that number was submitted."""
 
     request: int
     title: str
@@ -73,7 +77,7 @@ class RunRecord(Value, frozen=True, dict=True):
         topology: as it was run.
         chain: the devices on the way from source to sink, in order.
         schemes: in the order in which a report shows them; the last is the one to be judged by.
-        labels: the true class of each request's input, where it is known.
+        labels: the true class of each request's input, in order of submission, where it is known.
         changes: what was done to the network on purpose.
         simulated: no hosts ran: every time in the traces is modelled.
         emulated: what stood for something else: "links by a relay", "mec: compute stretched to 2 times".

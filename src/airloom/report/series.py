@@ -1,0 +1,158 @@
+"""What the trace of one scheme says, request by request, before anything is summed up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from airloom.core.trace import Event
+
+RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request and its one outcome.
+
+    Attributes:
+        index: its place in the order of submission, from 0.
+        submitted_s: when, in seconds since the scheme's first submission.
+        took_s: from submission to outcome.
+        outcome: `result`, the name of an error, or `lost` where the trace ends before it.
+        stops: for each device of the chain, the cut at which it stopped; () where no stage was seen.
+        missing: bytes that were zero-filled on the way.
+    """
+
+    index: int
+    submitted_s: float
+    took_s: float
+    outcome: str
+    stops: tuple[int, ...] = ()
+    attempts: int = 1
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One execution of operators `start..stop-1`; `index` is its request's, -1 where that is unknown."""
+
+    device: str
+    start: int
+    stop: int
+    took_s: float
+    index: int
+
+
+@dataclass
+class Series:
+    """A scheme's requests, stages, bytes and link rates over time."""
+
+    chain: tuple[str, ...]
+    served: list[Served] = field(default_factory=list)
+    stages: list[StageRun] = field(default_factory=list)
+    # (src, dst) -> [(seconds since the first submission, bit/s)]
+    rates: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+    # (src, dst, what) -> bytes on the wire
+    sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    drops: dict[str, int] = field(default_factory=dict)
+    peers: list[tuple[float, str, str, bool]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def num_operators(self) -> int:
+        return max((stage.stop for stage in self.stages), default=0)
+
+
+def _int(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
+    """The devices of a trace without a record: the source first, the rest by the operators they ran."""
+    first: dict[str, int] = {}
+    sources: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for event in events:
+        others.setdefault(event.host)
+        if event.kind == "submit":
+            sources.setdefault(event.host)
+        elif event.kind == "stage":
+            first[event.host] = min(first.get(event.host, 1 << 30), _int(event.data.get("start")))
+    order = [*sources, *sorted(first, key=lambda host: first[host]), *others]
+    return tuple(dict.fromkeys(order))
+
+
+def _stops(chain: Sequence[str], stages: Iterable[Event]) -> tuple[int, ...]:
+    """For each device of the chain, where it stopped: a device that ran nothing passes its cut on."""
+    reached: dict[str, int] = {}
+    for event in stages:
+        reached[event.host] = max(reached.get(event.host, 0), _int(event.data.get("stop")))
+    if not reached:
+        return ()
+    stops, cut = [], 0
+    for device in chain:
+        cut = max(cut, reached.get(device, 0))
+        stops.append(cut)
+    return tuple(stops)
+
+
+def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
+    """Order a trace by request; `chain` names the devices from source to sink where it is known."""
+    series = Series(chain=chain or chain_of(events))
+    submits = sorted((e for e in events if e.kind == "submit"), key=lambda e: (e.at_s, e.request or 0))
+    began = submits[0].at_s if submits else min((e.at_s for e in events), default=0.0)
+    index = {event.request: k for k, event in enumerate(submits)}
+    ends = {e.request: e for e in reversed(events) if e.kind in ("result", "error")}
+    stages: dict[int | None, list[Event]] = defaultdict(list)
+    attempts: dict[int | None, int] = defaultdict(int)
+    rates: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    sent: dict[tuple[str, str, str], int] = defaultdict(int)
+    for event in events:
+        data = event.data
+        if event.kind == "stage":
+            stages[event.request].append(event)
+            series.stages.append(
+                StageRun(
+                    event.host,
+                    _int(data.get("start")),
+                    _int(data.get("stop")),
+                    event.took_s,
+                    index.get(event.request, -1),
+                )
+            )
+        elif event.kind == "attempt":
+            attempts[event.request] += 1
+        elif event.kind in ("send", "repair", "wave"):
+            what = {"repair": "repair", "wave": "control"}.get(event.kind) or str(data.get("what", "task"))
+            ends_at = str(data.get("src")) if event.kind == "wave" else event.host
+            to = event.host if event.kind == "wave" else str(data.get("dst", "?"))
+            sent[ends_at, to, what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+        elif event.kind == "link" and isinstance(rate := data.get("rate_bps"), int | float):
+            rates[event.host, str(data.get("dst", "?"))].append((event.at_s - began, float(rate)))
+        elif event.kind == "drop":
+            reason = str(data.get("reason", "?"))
+            series.drops[reason] = series.drops.get(reason, 0) + (_int(data.get("count")) or 1)
+        elif event.kind == "peer":
+            series.peers.append((event.at_s - began, event.host, str(data.get("peer", "?")), bool(data.get("up"))))
+    series.rates, series.sent = dict(rates), dict(sent)
+    for k, submit in enumerate(submits):
+        end = ends.get(submit.request)
+        runs = stages[submit.request]
+        if end is not None and end.attempt is not None:
+            runs = [r for r in runs if r.attempt == end.attempt] or runs
+        outcome = "lost" if end is None else RESULT if end.kind == "result" else str(end.data.get("error", "error"))
+        series.served.append(
+            Served(
+                index=k,
+                submitted_s=submit.at_s - began,
+                took_s=0.0 if end is None else end.at_s - submit.at_s,
+                outcome=outcome,
+                stops=_stops(series.chain, runs),
+                attempts=max(1, attempts[submit.request]),
+                missing=0 if end is None else _int(end.data.get("missing")),
+            )
+        )
+    done = [s.submitted_s + s.took_s for s in series.served if s.outcome == RESULT]
+    series.seconds = max(done, default=0.0)
+    return series
