@@ -1,0 +1,92 @@
+"""What hosts say to each other.
+
+`Frame` heads every message of the data plane; the tensors follow it. `SplitCost` is HiveMind's
+"SCI": the costs a host reports upstream. `wire/` turns both into bytes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.value import Value
+
+
+class FrameKind(IntEnum):
+    TASK = 1  # tensors of a cut (or of a plan's transfer), on their way downstream
+    RESULT = 2  # the model's outputs, on their way back to the source
+    FAILURE = 3  # a stage raised; the tensor data is one line of UTF-8
+    CANCEL = 4  # the source wants no more of this request; no tensors
+
+
+class Frame(Value, frozen=True):
+    """Head of one message of the data plane.
+
+    Attributes:
+        source: index in `Topology.devices` of the host that owns the request.
+        request, attempt: which request, and which try at it.
+        epoch: of the plan or model artifact in force at the source.
+        cut: the cut whose live set this carries (a host then consults its own table).
+        transfer: index into the pinned plan's transfers, or -1 where there is none.
+        missing_ppm: parts per million of the payload that earlier hops had to zero-fill, compounded
+            hop by hop and rounded up; 0 means that every byte so far is the sender's own.
+        tensors: ids and payload bytes, in the order in which the data follows.
+    """
+
+    kind: FrameKind
+    source: int
+    request: int
+    attempt: int = 0
+    epoch: int = 0
+    cut: int = 0
+    transfer: int = -1
+    missing_ppm: int = 0
+    tensors: tuple[tuple[int, int], ...] = ()
+
+
+class Gap(NamedTuple):
+    """Bytes `start..stop-1` of a tensor's payload that never arrived."""
+
+    tensor: int
+    start: int
+    stop: int
+
+
+class Parcel(NamedTuple):
+    """Tensor data as raw little-endian bytes, C order. The engine never looks inside.
+
+    `data[i]` belongs to tensor id `tensors[i]`; missing ranges are zero-filled and listed.
+    """
+
+    tensors: tuple[int, ...] = ()
+    data: tuple[memoryview, ...] = ()
+    missing: tuple[Gap, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(d.nbytes for d in self.data)
+
+
+class SplitCost(NamedTuple):
+    """A host's answer to "what would it cost from here on?", for every cut.
+
+    Attributes:
+        host: index of the sender in `Topology.devices`.
+        sink: index of the sink the wave started from.
+        wave: increases with every wave the sink starts; below 2**63.
+        graph: first 8 bytes of the graph digest: costs of another model are dropped.
+        cost_s: float32 `[L+1]` seconds from the moment the cut's live set is at the sender;
+            entry L is 0: nothing is left to do. Infinity where the sender cannot go on.
+        update: counts the sender's messages within the wave: a host whose own link or load moved
+            speaks again without waiting for the sink. Below 2**32.
+    """
+
+    host: int
+    sink: int
+    wave: int
+    graph: bytes
+    cost_s: NDArray[np.float32]
+    update: int = 0
