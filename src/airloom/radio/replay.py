@@ -1,8 +1,8 @@
 """A rate measured elsewhere, replayed: piecewise constant over time, looped.
 
 A trace is text, one row a line: the second from which a rate holds, white space or a comma, the
-rate in Mbit/s. Blank lines and lines that begin with `#` are skipped. The last row lasts as long
-as the one before it.
+rate in Mbit/s. Blank lines and lines that begin with `#` are skipped. Of two rows of one second
+(recorders stutter) the later counts. The last row lasts as long as the one before it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ReplayedRate:
         or ends at a knot, and the middle of a linear piece is its mean.
         """
         total = self._carried[-1]
-        ends = {self._time(0, (c - nbytes) % total) % self.period_s for c in self._carried}
+        ends = {(self._time(0, (c - nbytes) % total) - self.origin_s) % self.period_s for c in self._carried}
         starts = sorted({*self._knots, *ends})
         area = 0.0
         for a, b in itertools.pairwise(starts):
@@ -113,11 +113,14 @@ def parse_rate_trace(text: str, *, where: str) -> tuple[list[float], list[float]
             second, rate = (float(f) for f in fields)
         except ValueError:
             raise ConfigError(f"expected `second Mbit/s`, got {line.strip()!r}", where=place) from None
-        if not math.isfinite(second) or (seconds and second <= seconds[-1]):
-            raise ConfigError(f"seconds must ascend, got {fields[0]}", where=place)
+        if not math.isfinite(second) or (seconds and second < seconds[-1]):
+            raise ConfigError(f"seconds must not descend, got {fields[0]}", where=place)
         if not (math.isfinite(rate) and rate >= 0):
             raise ConfigError(f"a rate must be a number of Mbit/s from 0 up, got {fields[1]}", where=place)
-        seconds.append(second)
+        if seconds and second == seconds[-1]:
+            rates.pop()
+        else:
+            seconds.append(second)
         rates.append(rate * 1e6)
     if not any(rates):
         raise ConfigError("a trace needs at least one row with a rate above 0", where=where)
