@@ -46,7 +46,8 @@ class SchemeRecord(Value, frozen=True):
         phases: what was predicted for which requests, in order of `first_request`.
         predicted_stages: predicted seconds of stages that are not in `plan`, for example of the plan
             that was expected after a change; their ids and tensors may be left empty.
-        predictions: for each request, in order of submission, the class the model gave, -1 where there was no result; may be empty.
+        predictions: for each request, in order of submission, the class the model gave, -1 where there
+            was no result; may be empty.
         note: one line on how it was run.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from airloom.core.run import Phase, RunRecord, SchemeRecord
@@ -99,7 +100,7 @@ class SchemeSummary(Value, frozen=True):
     stages: tuple[StageSummary, ...] = ()
     moves: tuple[Move, ...] = ()
     links: tuple[LinkBytes, ...] = ()
-    drops: dict[str, int] = {}
+    drops: dict[str, int] = msgspec.field(default_factory=dict)
     note: str = ""
 
 
@@ -283,15 +284,13 @@ def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
         best = rivals[0]
         theirs = best.p50_s.value if best.p50_s else 0.0
         ratio = theirs / mine
+        rival = f"the best other scheme, {best.title} ({format_seconds(theirs)})"
         if ratio >= 1.005:
-            said += (
-                f" (p50), {_times(ratio)} faster than the best other scheme, {best.title} ({format_seconds(theirs)})"
-            )
+            said += f" (p50), {_times(ratio)} faster than {rival}"
         elif ratio <= 0.995:
-            said += f" (p50), {_times(1 / ratio)} slower than the best other scheme, {best.title} "
-            said += f"({format_seconds(theirs)})"
+            said += f" (p50), {_times(1 / ratio)} slower than {rival}"
         else:
-            said += f" (p50), as fast as the best other scheme, {best.title} ({format_seconds(theirs)})"
+            said += f" (p50), as fast as {rival}"
     lost = judged.requests - judged.results
     return f"{said}; {lost or 'no'} of {judged.requests} requests {'was' if lost in (0, 1) else 'were'} lost."
 

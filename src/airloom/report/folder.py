@@ -1,0 +1,75 @@
+"""Finding what to report: a run folder, or bare trace files (docs/formats.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from airloom.core.run import RunRecord, SchemeRecord
+from airloom.core.trace import Event
+from airloom.errors import ConfigError
+from airloom.files import read_value
+from airloom.report.series import Series, read_series
+from airloom.report.summary import Summary, summarise
+from airloom.report.trace import read_trace, trace_files
+
+RECORD = "run.json"
+TRACES = "traces"
+
+
+@dataclass(frozen=True)
+class SchemeRun:
+    """A scheme as it was planned, its events, and what they say."""
+
+    record: SchemeRecord
+    events: list[Event]
+    series: Series
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back; `record` is None where there were only traces."""
+
+    record: RunRecord | None
+    schemes: tuple[SchemeRun, ...]
+    truncated: int = 0
+
+    def summary(self) -> Summary:
+        """The run summed up."""
+        return summarise(self.record, [(s.record, s.series) for s in self.schemes], truncated=self.truncated)
+
+
+def read_run(paths: Sequence[Path]) -> Run:
+    """Read the run folder `paths[0]`, or trace files and folders of them as one scheme.
+
+    Raises:
+        ConfigError: nothing there, or what is there is no trace; the line says where.
+    """
+    if len(paths) == 1 and (paths[0] / RECORD).is_file():
+        return _read_folder(paths[0])
+    if not trace_files(paths):
+        raise ConfigError(f"no {RECORD} and no .jsonl trace here", where=", ".join(map(str, paths)))
+    trace = read_trace(paths)
+    record = SchemeRecord(name="trace", title="Trace")
+    return Run(None, (SchemeRun(record, list(trace), read_series(trace)),), trace.truncated)
+
+
+def _read_folder(folder: Path) -> Run:
+    record = read_value(folder / RECORD, RunRecord)
+    if not record.schemes:
+        raise ConfigError("no scheme in this run: nothing to report", where=f"{folder / RECORD}: $.schemes")
+    schemes, truncated = [], 0
+    for k, scheme in enumerate(record.schemes):
+        if not scheme.name or not set(scheme.name) <= _NAME:
+            raise ConfigError(
+                f"a scheme's name is letters, digits, - and _, got {scheme.name!r}",
+                where=f"{folder / RECORD}: $.schemes[{k}].name",
+            )
+        trace = read_trace(folder / TRACES / scheme.name)
+        truncated += trace.truncated
+        schemes.append(SchemeRun(scheme, list(trace), read_series(trace, record.chain)))
+    return Run(record, tuple(schemes), truncated)
+
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
