@@ -1,0 +1,78 @@
+"""The head of a message: `Frame` to bytes and back, 64 bytes and 16 for each tensor.
+
+    0  4s  magic "ALM1"       24  u64 request        48  u32 missing_ppm
+    4  u8  kind               32  u32 attempt        52  u32 number of tensors
+    5  3x                     36  u32 epoch          56  u64 payload bytes
+    8  u32 source             40  u32 cut
+   12  12x                    44  i32 transfer       64  per tensor: u64 id, u64 bytes
+
+Little-endian. Pad bytes are 0, so every value has one encoding.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from airloom.core.framing import Framing
+from airloom.core.messages import Frame, FrameKind
+from airloom.errors import WireError
+
+MAGIC = b"ALM1"
+MAX_TENSORS = 4096
+MAX_PAYLOAD_BYTES = 1 << 40
+_MAX_TENSOR_ID = (1 << 63) - 1
+
+_HEAD = struct.Struct("<4sB3xI12xQIIIiIIQ")
+_TENSOR = struct.Struct("<QQ")
+_KINDS = {int(kind): kind for kind in FrameKind}
+_PADS = (slice(5, 8), slice(12, 24))
+
+assert _HEAD.size == Framing().message_overhead
+assert _TENSOR.size == Framing().tensor_overhead
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The head's bytes; ValueError where a field does not fit (a bug of the caller, not of the wire)."""
+    if len(frame.tensors) > MAX_TENSORS:
+        raise ValueError(f"a message carries at most {MAX_TENSORS} tensors, got {len(frame.tensors)}")
+    payload = sum(nbytes for _, nbytes in frame.tensors)
+    try:
+        head = _HEAD.pack(
+            MAGIC, frame.kind, frame.source, frame.request, frame.attempt, frame.epoch, frame.cut,
+            frame.transfer, frame.missing_ppm, len(frame.tensors), payload,
+        )  # fmt: skip
+        return b"".join((head, *(_TENSOR.pack(id_, nbytes) for id_, nbytes in frame.tensors)))
+    except struct.error as error:
+        raise ValueError(f"a frame that does not fit its head: {error}: {frame!r}") from None
+
+
+def head_nbytes(data: bytes | bytearray | memoryview) -> int:
+    """Length of the head that begins `data`, which holds at least its first 64 bytes."""
+    if len(data) < _HEAD.size:
+        raise WireError(f"a message of {len(data)} bytes has no head")
+    number = _HEAD.unpack_from(data)[9]
+    if number > MAX_TENSORS:
+        raise WireError(f"a message of {number} tensors, at most {MAX_TENSORS} are taken")
+    return int(_HEAD.size + number * _TENSOR.size)
+
+
+def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
+    """The frame that begins `data`; what follows the head is not looked at. WireError on anything malformed."""
+    size = head_nbytes(data)
+    if len(data) < size:
+        raise WireError(f"a head of {size} bytes is cut off after {len(data)}")
+    magic, kind, source, request, attempt, epoch, cut, transfer, ppm, _, payload = _HEAD.unpack_from(data)
+    if magic != MAGIC or kind not in _KINDS:
+        raise WireError(f"not a message of this version: {bytes(data[:5])!r}")
+    if any(any(data[pad]) for pad in _PADS) or ppm > 1_000_000 or transfer < -1:
+        raise WireError("a head with fields out of range")
+    tensors = tuple(_TENSOR.iter_unpack(data[_HEAD.size : size]))
+    if any(id_ > _MAX_TENSOR_ID for id_, _ in tensors):
+        raise WireError("a tensor id out of range")
+    # Each size is bounded by the sum, so the sum cannot hide an overflow.
+    if payload > MAX_PAYLOAD_BYTES or sum(nbytes for _, nbytes in tensors) != payload:
+        raise WireError("the tensors' sizes do not add up to the payload")
+    return Frame(
+        kind=_KINDS[kind], source=source, request=request, attempt=attempt, epoch=epoch, cut=cut,
+        transfer=transfer, missing_ppm=ppm, tensors=tensors,
+    )  # fmt: skip
