@@ -55,20 +55,33 @@ def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floati
         is, infinity where the limits allow no way; and the stop for each cut. Of stops that cost
         the same the latest is taken: work stays where it is and less is transferred.
     """
-    last = host.num_operators
-    if hop is None or downstream_cost is None:
-        tail = np.full(last + 1, np.inf)
-        tail[last] = 0.0
-    else:
-        tail = hop.handover_s + downstream_cost
-        tail[last] = 0.0
-    if host.min_stop:
-        tail[: host.min_stop] = np.inf
+    tail = arrivals(host, hop, downstream_cost)
     reach = host.elapsed_s + tail
     run, stop = _window_min(reach, host)
     run += host.lead_s
     forward = tail < run
     return np.where(forward, tail, run), Table(np.where(forward, host.every_cut, stop))
+
+
+def arrivals(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floating] | None) -> Floats:
+    """`[L+1]` seconds from the moment this host stops at a cut: the hop and all beyond it; 0 at L."""
+    last = host.num_operators
+    if hop is None or downstream_cost is None:
+        tail = np.full(last + 1, np.inf)
+    else:
+        tail = hop.handover_s + downstream_cost
+    tail[: host.min_stop] = np.inf
+    tail[last] = 0.0
+    return tail
+
+
+def stop_costs(host: HostCost, tail: Floats, start: int) -> Floats:
+    """`[L+1]` seconds from the cut `start` for every stop, infinity where it is out of bounds."""
+    costs = np.full(len(tail), np.inf)
+    costs[start] = tail[start]
+    end = int(host.last_stop[start]) + 1
+    costs[start + 1 : end] = host.lead_s[start] + host.elapsed_s[start + 1 : end] + tail[start + 1 : end]
+    return costs
 
 
 def _window_min(reach: Floats, host: HostCost) -> tuple[Floats, Cuts]:
