@@ -1,0 +1,104 @@
+"""What an operator may ask a running host, and what it answers: strict JSON, bounded."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from airloom.core.plan import Plan
+from airloom.core.topology import LinkState
+from airloom.core.value import Value
+from airloom.errors import WireError
+
+#: No message of the control plane is longer; a pinned plan of thousands of stages fits.
+MAX_BYTES = 4 << 20
+
+T = TypeVar("T")
+
+
+class Pin(Value, frozen=True, tag="pin"):
+    """Follow `plan` instead of the host's own table; None returns to the table."""
+
+    plan: Plan | None = None
+
+
+class SetFactor(Value, frozen=True, tag="set_factor"):
+    """From now on the host takes `factor` times its measured compute time (emulation of a slow or busy device)."""
+
+    factor: float
+
+
+class ShutDown(Value, frozen=True, tag="shut_down"):
+    """Stop cleanly."""
+
+
+Command = Pin | SetFactor | ShutDown
+
+
+class Ack(Value, frozen=True):
+    """Whether the command was carried out; `error` is one line."""
+
+    ok: bool = True
+    error: str = ""
+
+
+class HostStatus(Value, frozen=True):
+    """A host as it sees itself.
+
+    Attributes:
+        incarnation: start time in nanoseconds of the wall clock; a restarted host has a higher one.
+        load: how busy it is: a stage takes `1 + load` times its unloaded time.
+        up: the other hosts that it can reach.
+        links: its outgoing links as it measures them.
+        table: for each cut, the stop it would choose; empty where it follows a pinned plan or has none.
+        counters: everything counted, by name (the names of the metrics, docs/metrics).
+    """
+
+    host: str
+    role: str
+    incarnation: int
+    uptime_s: float
+    load: float
+    in_flight: int
+    up: tuple[str, ...]
+    links: tuple[LinkState, ...] = ()
+    table: tuple[int, ...] = ()
+    pinned: bool = False
+    model: str = ""
+    graph_digest: str = ""
+    transport: str = ""
+    pid: int = 0
+    counters: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """A command, answer or status as bytes."""
+    return msgspec.json.encode(value)
+
+
+def decode_command(data: bytes) -> Command:
+    """Bytes from the network as a command; WireError where they are none."""
+    return _decode(data, _COMMAND)
+
+
+def decode_ack(data: bytes) -> Ack:
+    return _decode(data, _ACK)
+
+
+def decode_status(data: bytes) -> HostStatus:
+    return _decode(data, _STATUS)
+
+
+_COMMAND: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_ACK = msgspec.json.Decoder(Ack)
+_STATUS = msgspec.json.Decoder(HostStatus)
+
+
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    if len(data) > MAX_BYTES:
+        raise WireError(f"a control message of {len(data)} bytes")
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError(f"not a control message: {error}") from None
