@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,11 @@ from airloom.files import write_value
 
 CHAIN = ("ue", "gnb", "mec", "cloud")
 L = 69
-FULL_S = {"ue": 0.096, "gnb": 0.048, "mec": 0.016, "cloud": 0.006}
-RATE = {("ue", "gnb"): 40e6, ("gnb", "mec"): 400e6, ("mec", "cloud"): 100e6}
-DELAY = {("ue", "gnb"): 0.004, ("gnb", "mec"): 0.001, ("mec", "cloud"): 0.012}
+FULL_S = {"ue": 0.096, "gnb": 0.048, "mec": 0.030, "cloud": 0.004}
+RATE = {("ue", "gnb"): 40e6, ("gnb", "mec"): 400e6, ("mec", "cloud"): 20e6}
+DELAY = {("ue", "gnb"): 0.004, ("gnb", "mec"): 0.001, ("mec", "cloud"): 0.006}
 # Bytes that cross each cut: pixels first, then feature maps that halve with each group of blocks.
-CUT = np.concatenate([[3072], np.full(24, 65536), np.full(21, 32768), np.full(22, 16384), [40]])
+CUT = np.concatenate([[12288], np.full(23, 65536), np.full(21, 32768), np.full(24, 8192), [40]])
 
 
 def _topology() -> Topology:
@@ -48,6 +49,12 @@ def _predict(stops: tuple[int, ...], slow_core: float) -> float:
         total += 2 * DELAY[hop] + 8 * float(CUT[stop] + 200) / rate
         start = stop
     return total
+
+
+def _best(slow_core: float) -> tuple[int, ...]:
+    cuts = (0, 24, 45, 62, L)
+    found = (c for c in itertools.product(cuts, repeat=3) if list(c) == sorted(c))
+    return min(((*c, L) for c in found), key=lambda stops: _predict(stops, slow_core))
 
 
 def _plan(stops: tuple[int, ...]) -> Plan:
@@ -130,12 +137,12 @@ def write_run(folder: Path, requests: int = 40, seed: int = 7) -> RunRecord:
     half = requests // 2
     topology = _topology()
     labels = tuple(int(y) for y in rng.integers(0, 10, requests))
-    slow_core = Conditions(links=(LinkState(src="mec", dst="cloud", rate_bps=10e6),))
+    slow_core = Conditions(links=(LinkState(src="mec", dst="cloud", rate_bps=2e6),))
     cases = {
         "ue-only": ("UE only", (L, L, L, L), (L, L, L, L)),
         "cloud-only": ("Cloud only", (0, 0, 0, L), (0, 0, 0, L)),
-        "single-split": ("Best single split", (0, 0, 62, L), (0, 0, 62, L)),
-        "airloom": ("Airloom", (0, 0, 47, L), (0, 0, L, L)),
+        "single-split": ("Best single split", (62, 62, 62, L), (62, 62, 62, L)),
+        "airloom": ("Airloom", _best(1.0), _best(0.1)),
     }
     schemes = []
     for name, (title, before, after) in cases.items():

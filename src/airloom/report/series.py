@@ -57,6 +57,8 @@ class Series:
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
     peers: list[tuple[float, str, str, bool]] = field(default_factory=list)
+    # request id -> its place in the order of submission
+    index: dict[int | None, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -135,7 +137,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
             series.drops[reason] = series.drops.get(reason, 0) + (_int(data.get("count")) or 1)
         elif event.kind == "peer":
             series.peers.append((event.at_s - began, event.host, str(data.get("peer", "?")), bool(data.get("up"))))
-    series.rates, series.sent = dict(rates), dict(sent)
+    series.rates, series.sent, series.index = dict(rates), dict(sent), dict(index)
     for k, submit in enumerate(submits):
         end = ends.get(submit.request)
         runs = stages[submit.request]

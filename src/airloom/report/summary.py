@@ -292,7 +292,8 @@ def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
         else:
             said += f" (p50), as fast as {rival}"
     lost = judged.requests - judged.results
-    return f"{said}; {lost or 'no'} of {judged.requests} requests {'was' if lost in (0, 1) else 'were'} lost."
+    count = "no request" if lost == 0 else f"{lost} request{'s' if lost > 1 else ''}"
+    return f"{said}; {count} of {judged.requests} {'were' if lost > 1 else 'was'} lost."
 
 
 def summarise(

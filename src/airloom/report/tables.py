@@ -1,0 +1,148 @@
+"""The tables of the page, as HTML; every number in them is a `<data>` with its exact value and basis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from airloom.core.run import RunRecord
+from airloom.report.markup import colour, esc, number
+from airloom.report.summary import Figure, SchemeSummary, Summary
+from airloom.units import format_bytes, format_joules, format_percent, format_seconds
+
+
+def html_table(
+    header: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], left: int = 1, caption: str = ""
+) -> str:
+    """`rows` are (class of the row, cells that are HTML already); the first `left` columns are text."""
+    head = "".join(f'<th scope="col"{" class=l" if k < left else ""}>{esc(h)}</th>' for k, h in enumerate(header))
+    body = []
+    for cls, cells in rows:
+        first, *rest = cells
+        klass = f' class="{cls}"' if cls else ""
+        tds = "".join(f"<td{' class=l' if k < left else ''}>{c}</td>" for k, c in enumerate(rest, 1))
+        body.append(f'<tr{klass}><th scope="row" class=l>{first}</th>{tds}</tr>')
+    title = f"<caption>{esc(caption)}</caption>" if caption else ""
+    return f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _signed(error: float | None) -> str:
+    return '<span class="none">–</span>' if error is None else f"{100 * error:+.1f} %"
+
+
+def _lost(scheme: SchemeSummary) -> str:
+    if not scheme.errors:
+        return "0"
+    return esc(", ".join(f"{n} {name}" for name, n in scheme.errors.items()))
+
+
+def schemes_table(summary: Summary) -> str:
+    """One row a scheme."""
+    rows = []
+    for s in summary.schemes:
+        cells = [
+            esc(s.title), str(s.requests), _lost(s), number(s.p50_s, format_seconds), number(s.p95_s, format_seconds),
+            number(s.throughput_hz, lambda v: f"{v:.1f} /s"), number(s.accuracy, format_percent),
+            number(s.source_energy_j, format_joules), number(s.energy_j, format_joules),
+            number(s.wire_nbytes, format_bytes),
+        ]  # fmt: skip
+        rows.append(("judged" if s.name == summary.judged else "", cells))
+    header = [
+        "Scheme", "Requests", "Lost", "p50", "p95", "Results", "Accuracy", "Energy, source", "Energy, all", "Bytes",
+    ]  # fmt: skip
+    return html_table(header, rows, caption="Energy and bytes are for one result, bytes over all links.")
+
+
+def predictions_table(summary: Summary) -> str:
+    """Predicted beside measured, for each scheme and phase."""
+    rows = []
+    for s in summary.schemes:
+        for k, phase in enumerate(s.phases):
+            cells = [
+                esc(s.title) if k == 0 else "", esc(phase.name), str(phase.results),
+                number(phase.predicted_s, format_seconds), number(phase.p50_s, format_seconds),
+                _signed(phase.error), number(phase.p95_s, format_seconds),
+            ]  # fmt: skip
+            rows.append(("judged" if s.name == summary.judged else "", cells))
+    header = ["Scheme", "Phase", "Results", "Predicted", "Measured p50", "Predicted off by", "Measured p95"]
+    return html_table(header, rows, left=2)
+
+
+def stages_table(schemes: Sequence[SchemeSummary], chain: Sequence[str], operators: Sequence[str]) -> str:
+    """Each stage as it ran."""
+    rows = []
+    for s in schemes:
+        for k, stage in enumerate(s.stages):
+            place = colour(chain.index(stage.device)) if stage.device in chain else "var(--soft)"
+            swatch = f'<span class="swatch" style="background:{place}"></span>'
+            names = ""
+            if stage.stop <= len(operators):
+                names = f"{operators[stage.start]} … {operators[stage.stop - 1]}"
+            cells = [
+                esc(s.title) if k == 0 else "", swatch + esc(stage.device),
+                f'<span title="{esc(names)}">{stage.start}–{stage.stop - 1}</span>', str(stage.runs),
+                number(stage.predicted_s, format_seconds), number(stage.p50_s, format_seconds),
+                _signed(stage.error), number(stage.p95_s, format_seconds),
+            ]  # fmt: skip
+            rows.append(("group" if k == 0 else "", cells))
+    header = ["Scheme", "Host", "Operators", "Runs", "Predicted", "Measured p50", "Predicted off by", "Measured p95"]
+    return html_table(header, rows, left=2)
+
+
+def bytes_table(schemes: Sequence[SchemeSummary]) -> str:
+    """Bytes over each link by what they were, for the whole run."""
+    order = ["task", "result", "repair", "control"]
+    kinds = {kind for s in schemes for link in s.links for kind in link.nbytes}
+    columns = [k for k in order if k in kinds] + sorted(kinds - set(order))
+    rows = []
+    for s in schemes:
+        for k, link in enumerate(s.links):
+            cells = [esc(s.title) if k == 0 else "", f"{esc(link.src)} → {esc(link.dst)}"]
+            cells += [number(link.nbytes.get(kind), format_bytes) for kind in columns]
+            rows.append(("group" if k == 0 else "", cells))
+    titles = {"task": "Cuts", "result": "Results", "repair": "Repair", "control": "Split cost messages"}
+    header = ["Scheme", "Link", *(titles.get(c, c) for c in columns)]
+    return html_table(header, rows, left=2)
+
+
+def conditions_list(record: RunRecord | None, summary: Summary) -> str:
+    """Where it ran, what was emulated, what was changed on purpose."""
+    said: list[tuple[str, str]] = []
+    if record is not None:
+        machine = record.machine
+        parts = [machine.cpu, f"{machine.cores} cores" if machine.cores else ""]
+        parts += [f"{machine.threads} threads" if machine.threads else ""]
+        if any(parts):
+            said.append(("Machine", ", ".join(p for p in parts if p)))
+        versions = [f"Airloom {record.airloom}" if record.airloom else ""]
+        versions += [
+            f"Python {machine.python}" if machine.python else "",
+            f"torch {machine.torch}" if machine.torch else "",
+        ]
+        if any(versions):
+            said.append(("Versions", ", ".join(v for v in versions if v)))
+        said += [("Emulated", line) for line in record.emulated]
+        said += [("Changed on purpose", f"before request {c.request}: {c.title}") for c in record.changes]
+        sources = sorted({f"{d.id}: {d.power.source}" for d in record.topology.devices if d.power.source})
+        said += [("Power figures", line) for line in sources]
+        if record.graph_digest:
+            said.append(("Model", f"{record.model}, {record.graph_digest}"))
+    if summary.simulated:
+        said.append(("Simulated", "no host ran: every time and byte is modelled"))
+    for s in summary.schemes:
+        if s.drops:
+            said.append((f"{s.title}: refused", ", ".join(f"{n} {reason}" for reason, n in s.drops.items())))
+        if s.missing_nbytes:
+            said.append((f"{s.title}: zero-filled", f"{s.missing_nbytes} bytes"))
+        if s.retried:
+            said.append((f"{s.title}: tried again", f"{s.retried} requests"))
+        if s.note:
+            said.append((s.title, s.note))
+    if summary.truncated_lines:
+        said.append(("Traces", f"{summary.truncated_lines} cut short by a host that was killed"))
+    items = "".join(f"<dt>{esc(what)}</dt><dd>{esc(how)}</dd>" for what, how in said)
+    return f"<dl>{items}</dl>" if items else '<p class="lead">Nothing is known of it.</p>'
+
+
+def gain_of(summary: Summary, scheme: str) -> Figure | None:
+    """How many times faster the judged scheme is than `scheme`."""
+    return next((g.p50_ratio for g in summary.gains if g.scheme == scheme), None)
