@@ -6,7 +6,7 @@ from airloom.core.problem import Problem
 from airloom.planner.chain import Solution
 
 # What a plan, a trace and a report call them.
-TITLES = {"ue_only": "UE only", "cloud_only": "cloud only", "single_split": "best single split"}
+TITLES = {"ue-only": "UE only", "cloud-only": "cloud only", "single-split": "best single split"}
 
 
 def _priced(problem: Problem, stops: tuple[int, ...]) -> Solution | None:
@@ -38,7 +38,7 @@ def best_single_split(problem: Problem) -> Solution | None:
 def baselines(problem: Problem) -> dict[str, Solution | None]:
     """All of them, by the names of `TITLES`."""
     return {
-        "ue_only": ue_only(problem),
-        "cloud_only": cloud_only(problem),
-        "single_split": best_single_split(problem),
+        "ue-only": ue_only(problem),
+        "cloud-only": cloud_only(problem),
+        "single-split": best_single_split(problem),
     }

@@ -115,20 +115,21 @@ def _infeasible(problem: Problem) -> Infeasible:
     nearest: tuple[int, str, int, int] | None = None  # bytes short, device, start, stop
     for p, (host, hop) in enumerate(zip(problem.hosts, (*problem.hops, None), strict=True)):
         tail = arrivals(host, hop, told[p + 1][0] if hop is not None else None)
-        starts = np.flatnonzero(reachable)
+        starts: list[int] = np.flatnonzero(reachable).tolist()
         if host.memory_bytes is not None and problem.weights:
-            for stop in np.flatnonzero(np.isfinite(tail)):
-                before = starts[starts < stop]
-                if len(before):
-                    # The shortest stage is the smallest.
-                    start = int(before[-1])
-                    short = weights_nbytes(problem.weights, start, int(stop)) - host.memory_bytes
-                    if short > 0 and (nearest is None or short < nearest[0]):
-                        nearest = (short, host.device, start, int(stop))
+            stops: list[int] = np.flatnonzero(np.isfinite(tail)).tolist()
+            for stop in stops:
+                # Of the stages that end here the shortest needs the least.
+                start = max((cut for cut in starts if cut < stop), default=None)
+                if start is None:
+                    continue
+                short = weights_nbytes(problem.weights, start, stop) - host.memory_bytes
+                if short > 0 and (nearest is None or short < nearest[0]):
+                    nearest = (short, host.device, start, stop)
         if hop is not None:
             onward = np.zeros_like(reachable)
             for start in starts:
-                onward[start : int(host.last_stop[start]) + 1] = True
+                onward[start : host.last_stop[start] + 1] = True
             onward[: host.min_stop] = False
             reachable = onward & np.isfinite(hop.handover_s)
     if nearest is None:

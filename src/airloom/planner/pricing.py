@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,8 +13,11 @@ from airloom.core.profile import Profile
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
 
+# What the wire does (law 4).
+FRAMED = Framing()
 # Payload bytes alone, as papers count them: nothing is added for headers and tags.
 PAYLOAD_ONLY = Framing(block_overhead=0, packet_overhead=0, message_overhead=0, tensor_overhead=0)
+NO_POWER = Power()
 
 
 def last_starts(profile: Profile, memory_bytes: int) -> Cuts:
@@ -107,8 +111,8 @@ def hop_cost(
     state: LinkState | None = None,
     back_state: LinkState | None = None,
     result_returns: bool = True,
-    power: Power = Power(),
-    back_power: Power = Power(),
+    power: Power = NO_POWER,
+    back_power: Power = NO_POWER,
 ) -> HopCost:
     """What the sender knows of its link downstream: every cut's price, and the result's way back.
 
@@ -156,7 +160,7 @@ def build_problem(
     profiles: Mapping[str, Profile],
     *,
     conditions: Conditions | None = None,
-    framing: Framing = Framing(),
+    framing: Framing = FRAMED,
     private_operators: int = 0,
     result_returns: bool = True,
 ) -> Problem:
@@ -201,7 +205,7 @@ def build_problem(
         for position, (device, profile) in enumerate(zip(devices, used, strict=True))
     )
     hops = []
-    for here, there in zip(devices, devices[1:], strict=False):
+    for here, there in itertools.pairwise(devices):
         ahead, back = (here.id, there.id), (there.id, here.id)
         if ahead not in links:
             raise NoRoute(f"no link {here.id}->{there.id}: add it to the topology or take another route")

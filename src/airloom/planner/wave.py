@@ -19,6 +19,7 @@ each host of a running network applies it to the message it gets.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +93,7 @@ def _window_min(reach: Floats, host: HostCost) -> tuple[Floats, Cuts]:
     minimum and a prefix minimum. Without a memory limit there is one block.
     """
     cuts, blocks = host.every_cut, host.blocks
-    if len(blocks) == 2:  # one block: a suffix minimum over everything after c
+    if host.last_start is None or host.last_start[-1] == 0:  # no limit binds: everything after c
         low = np.empty_like(reach)
         stop = np.empty_like(cuts)
         low[-1] = np.inf
@@ -103,7 +104,7 @@ def _window_min(reach: Floats, host: HostCost) -> tuple[Floats, Cuts]:
     stop = cuts.copy()
     first_low = np.full_like(reach, np.inf)  # minima of the first part of each block, up to each stop
     first_stop = cuts.copy()
-    for start, end in zip(blocks, blocks[1:], strict=False):
+    for start, end in itertools.pairwise(blocks):
         inside = slice(start + 1, end + 1)
         _suffix_min(reach[inside], cuts[inside], low[start:end], stop[start:end])
         np.minimum.accumulate(reach[inside], out=first_low[inside])
