@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from airloom.errors import ConfigError
 
@@ -25,22 +26,29 @@ _BYTES = {
 }  # fmt: skip
 _WATTS = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
 _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9}
+_PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
 
 
-def _parse(value: str | float, table: dict[str, float] | dict[str, int], *, kind: str, where: str) -> float:
+def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: str) -> float:
     """`value` in SI; a bare number is already SI."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigError(f"expected {kind}, got {value!r}", where=where)
     if isinstance(value, str):
         match = _NUMBER.match(value)
         known = [unit for unit in table if unit]
-        if match is None or match.group(2) not in table | {"": 1}:
-            raise ConfigError(f"expected {kind} with one of {', '.join(known)}, got {value!r}", where=where)
-        value = float(match.group(1)) * ({"": 1} | table)[match.group(2)]
+        if match is None or match.group(2) not in {"": 1.0, **table}:
+            units = f" with one of {', '.join(known)}" if known else ""
+            raise ConfigError(f"expected {kind}{units}, got {value!r}", where=where)
+        value = float(match.group(1)) * {"": 1.0, **table}[match.group(2)]
     if not math.isfinite(value):
-        raise ConfigError(f"expected a finite {kind}, got {value!r}", where=where)
+        raise ConfigError(f"expected {kind} that is finite, got {value!r}", where=where)
     return float(value)
+
+
+def parse_number(value: str | float, *, where: str = "") -> float:
+    """A finite number without a unit, as a number or as text."""
+    return _parse(value, _PLAIN, kind="a number", where=where)
 
 
 def parse_seconds(value: str | float, *, where: str = "") -> float:

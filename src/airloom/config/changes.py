@@ -1,0 +1,108 @@
+"""Changes of the network while it runs, as people write them: in a run file and on the command line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import msgspec
+
+from airloom import units
+from airloom.config.strict_yaml import Entry, Quantity, convert
+from airloom.core.topology import Conditions, DeviceState, LinkState
+from airloom.errors import ConfigError
+
+S = TypeVar("S", LinkState, DeviceState)
+
+
+class Change(Entry, frozen=True):
+    """`{at: 10 s, link: mec->cloud, rate: 5 Mbit/s, both: true}` or `{at: 12 s, device: mec, up: false}`."""
+
+    at: Quantity = 0
+    link: str | None = None
+    device: str | None = None
+    rate: Quantity | None = None
+    delay: Quantity | None = None
+    loss: Quantity | None = None
+    load: Quantity | None = None
+    up: bool = True
+    both: bool = False
+
+
+def to_conditions(change: Change, *, place: str) -> Conditions:
+    """What one change means, and nothing else; `place` names it in errors."""
+    at_s = units.parse_seconds(change.at, where=f"{place}.at")
+    if (change.link is None) == (change.device is None):
+        raise ConfigError("a change is of a `link` or of a `device`: name one of them", where=place)
+    if change.device is not None:
+        if change.rate is not None or change.delay is not None or change.loss is not None or change.both:
+            raise ConfigError("a device has a `load` and is `up` or not; rate, delay, loss are a link's", where=place)
+        load = 0.0 if change.load is None else units.parse_number(change.load, where=f"{place}.load")
+        if load < 0:
+            raise ConfigError(f"a load cannot be negative, got {change.load!r}", where=f"{place}.load")
+        return Conditions(at_s=at_s, devices=(DeviceState(id=change.device, load=load, up=change.up),))
+    if change.load is not None:
+        raise ConfigError("a link has no load: give its rate, delay, loss or up", where=f"{place}.load")
+    src, arrow, dst = (part.strip() for part in (change.link or "").partition("->"))
+    if not (src and arrow and dst):
+        raise ConfigError(f"a link reads SRC->DST, got {change.link!r}", where=f"{place}.link")
+    if change.rate is None:
+        rate = None
+    elif change.rate == "unlimited":
+        rate = math.inf
+    else:
+        rate = units.parse_rate(change.rate, where=f"{place}.rate")
+    state = LinkState(
+        src=src,
+        dst=dst,
+        rate_bps=rate,
+        delay_s=None if change.delay is None else units.parse_seconds(change.delay, where=f"{place}.delay"),
+        loss=None if change.loss is None else units.parse_probability(change.loss, where=f"{place}.loss"),
+        up=change.up,
+    )
+    other = msgspec.structs.replace(state, src=dst, dst=src)
+    return Conditions(at_s=at_s, links=(state, other) if change.both else (state,))
+
+
+def parse_change(text: str, *, where: str = "") -> Conditions:
+    """`link=mec->cloud,rate=5 Mbit/s` or `device=mec,load=2`, as after `--set`, as conditions."""
+    fields: dict[str, Any] = {}
+    for item in text.split(","):
+        key, sign, value = (part.strip() for part in item.partition("="))
+        if not (key and sign and value) or key in fields:
+            raise ConfigError(f"expected KEY=VALUE,KEY=VALUE with each key once, got {text!r}", where=where)
+        fields[key] = value
+    # Everything on a command line is text: `up=false` is read as a bool.
+    return to_conditions(convert(fields, Change, where=where, strict=False), place=f"{where}: $" if where else "$")
+
+
+def merged(before: Conditions, after: Conditions) -> Conditions:
+    """`before` with the changes of `after`: what `after` leaves open stays as it was."""
+    links = {(state.src, state.dst): state for state in before.links}
+    for state in after.links:
+        old = links.get((state.src, state.dst))
+        links[state.src, state.dst] = state if old is None else _over(old, state)
+    devices = {state.id: state for state in before.devices} | {state.id: state for state in after.devices}
+    return Conditions(at_s=after.at_s, links=tuple(links.values()), devices=tuple(devices.values()))
+
+
+def _over(old: LinkState, new: LinkState) -> LinkState:
+    return LinkState(
+        src=new.src,
+        dst=new.dst,
+        rate_bps=old.rate_bps if new.rate_bps is None else new.rate_bps,
+        delay_s=old.delay_s if new.delay_s is None else new.delay_s,
+        loss=old.loss if new.loss is None else new.loss,
+        up=new.up,
+    )
+
+
+def check_names(conditions: Conditions, links: set[tuple[str, str]], devices: set[str], *, where: str) -> None:
+    """Every link and device of `conditions` must be one of the topology's."""
+    for link in conditions.links:
+        if (link.src, link.dst) not in links:
+            known = ", ".join(sorted(f"{src}->{dst}" for src, dst in links))
+            raise ConfigError(f"no link {link.src}->{link.dst}: there are {known}", where=where)
+    for device in conditions.devices:
+        if device.id not in devices:
+            raise ConfigError(f"no device {device.id!r}: there are {', '.join(sorted(devices))}", where=where)

@@ -1,0 +1,143 @@
+"""The run file: what to run on which topology, and what happens to the network meanwhile.
+
+topology: topology.yaml
+model: resnet20
+profile: profile.json
+requests: 200
+deadline: 2 s
+transport: udp
+changes:
+  - {at: 10 s, link: mec->cloud, rate: 5 Mbit/s, both: true}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from airloom import units
+from airloom.config.changes import Change, check_names, to_conditions
+from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
+from airloom.config.topology import load_topology
+from airloom.core.topology import Conditions
+from airloom.core.value import Value
+from airloom.errors import ConfigError
+
+Scheme = Literal["airloom", "ue-only", "cloud-only", "single-split"]
+Transport = Literal["udp", "tcp"]
+
+
+class RunConfig(Value, frozen=True):
+    """What a run file says.
+
+    Attributes:
+        topology, profile: absolute paths; `profile` is "" where the model is to be measured first.
+        model: a zoo name, `package.module:factory`, or the absolute path of a `.pt2` file.
+        scheme: who decides: the hosts' own tables (airloom), or a baseline that is pinned.
+        requests: how many to send.
+        deadline_s: of each request.
+        in_flight: how many may be under way at once.
+        congestion: TCP's congestion control, "" for the system's own; of no use to udp.
+        repair_rounds: how often the receiver may ask for what is missing; 0 for none.
+        private_operators: how many of the first operators stay on the source.
+        emulate: pass links through a relay that acts out rate, delay and loss, and stretch compute
+            times to the devices'; False runs on the links as they are.
+        changes: in order of time; each holds only what changes then.
+    """
+
+    topology: str
+    model: str
+    profile: str = ""
+    scheme: Scheme = "airloom"
+    requests: int = 200
+    deadline_s: float = 10.0
+    in_flight: int = 1
+    transport: Transport = "udp"
+    congestion: str = ""
+    repair_rounds: int = 2
+    seed: int = 0
+    private_operators: int = 0
+    result_returns: bool = True
+    emulate: bool = True
+    changes: tuple[Conditions, ...] = ()
+
+
+class _Run(Entry, frozen=True):
+    topology: str
+    model: str
+    profile: str = ""
+    scheme: Scheme = "airloom"
+    requests: int = 200
+    deadline: Quantity = 10
+    in_flight: int = 1
+    transport: Transport = "udp"
+    congestion: str = ""
+    repair_rounds: int = 2
+    seed: int = 0
+    private_operators: int = 0
+    result_returns: bool = True
+    emulate: bool = True
+    changes: tuple[Change, ...] = ()
+
+
+def load_run(path: Path) -> RunConfig:
+    """Read a run file and check it against its topology; files that it names are relative to it.
+
+    Raises:
+        ConfigError: names the place and what to do; also for mistakes in the topology file.
+    """
+    where = str(path)
+    entry = parse(read_text(path), _Run, where=where, hint="start with `airloom init`")
+    for key, value, least in (
+        ("requests", entry.requests, 1),
+        ("in_flight", entry.in_flight, 1),
+        ("repair_rounds", entry.repair_rounds, 0),
+        ("seed", entry.seed, 0),
+        ("private_operators", entry.private_operators, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"must be at least {least}, got {value}", where=at(where, f"$.{key}"))
+    deadline_s = units.parse_seconds(entry.deadline, where=at(where, "$.deadline"))
+    if deadline_s == 0:
+        raise ConfigError("a deadline of 0 leaves no time", where=at(where, "$.deadline"))
+    if entry.congestion and entry.transport != "tcp":
+        raise ConfigError(
+            "congestion control is TCP's: write `transport: tcp` or leave it out", where=at(where, "$.congestion")
+        )
+    topology_path = _named(path, entry.topology, "topology")
+    topology = load_topology(topology_path, result_returns=entry.result_returns)
+    links = {(link.src, link.dst) for link in topology.links}
+    devices = {device.id for device in topology.devices}
+    changes = []
+    for i, change in enumerate(entry.changes):
+        place = at(where, f"$.changes[{i}]")
+        conditions = to_conditions(change, place=place)
+        check_names(conditions, links, devices, where=place)
+        changes.append(conditions)
+    model = entry.model
+    if model.endswith(".pt2"):
+        model = str(_named(path, model, "model"))
+    return RunConfig(
+        topology=str(topology_path),
+        model=model,
+        profile=str(_named(path, entry.profile, "profile")) if entry.profile else "",
+        scheme=entry.scheme,
+        requests=entry.requests,
+        deadline_s=deadline_s,
+        in_flight=entry.in_flight,
+        transport=entry.transport,
+        congestion=entry.congestion,
+        repair_rounds=entry.repair_rounds,
+        seed=entry.seed,
+        private_operators=entry.private_operators,
+        result_returns=entry.result_returns,
+        emulate=entry.emulate,
+        changes=tuple(sorted(changes, key=lambda c: c.at_s)),
+    )
+
+
+def _named(run_file: Path, name: str, key: str) -> Path:
+    path = (run_file.parent / name).absolute()
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: paths are relative to this file", where=at(str(run_file), f"$.{key}"))
+    return path

@@ -1,0 +1,280 @@
+"""The topology file: devices and the directed links between them.
+
+name: phone to cloud
+source: ue
+sink: cloud
+devices:
+  - {id: ue, role: ue, speed: 0.1, memory: 512 MiB}
+  - {id: cloud, role: cloud}
+links:
+  - {from: ue, to: cloud, rate: 50 Mbit/s, delay: 10 ms, loss: 1 %, burst: 5 ms, both: true}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from airloom import units
+from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
+from airloom.core.topology import Device, Link, Power, Role, Topology
+from airloom.errors import ConfigError
+
+# Ids name files, certificates and topics.
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_EMPTY = "write one by hand (docs/formats.md) or start with `airloom init`"
+
+
+class _Power(Entry, frozen=True):
+    idle: Quantity = 0
+    busy: Quantity = 0
+    radio_per_bit: Quantity = 0
+    source: str = ""
+
+
+class _Device(Entry, frozen=True):
+    id: str
+    role: Role
+    speed: Quantity | None = None
+    factor: Quantity | None = None
+    profile: str = ""
+    memory: Quantity | None = None
+    computes: bool = True
+    power: _Power = _Power()
+    address: str = ""
+
+
+class _Link(Entry, frozen=True):
+    src: str = msgspec.field(name="from")
+    dst: str = msgspec.field(name="to")
+    rate: Quantity
+    delay: Quantity = 0
+    overhead: Quantity = 0
+    loss: Quantity = 0
+    burst: Quantity = 0
+    trace: str = ""
+    both: bool = False
+
+
+class _Topology(Entry, frozen=True):
+    source: str
+    sink: str
+    devices: tuple[_Device, ...]
+    links: tuple[_Link, ...] = ()
+    name: str = ""
+
+
+def load_topology(path: Path, *, result_returns: bool = True) -> Topology:
+    """Read a topology file; files that it names are taken relative to it.
+
+    Args:
+        result_returns: also require a way back from the sink.
+
+    Raises:
+        ConfigError: names the place and what to do.
+    """
+    return parse_topology(read_text(path), where=str(path), base=path.parent, result_returns=result_returns)
+
+
+def parse_topology(text: str, *, where: str = "", base: Path = Path(), result_returns: bool = True) -> Topology:
+    """YAML text as a topology; `where` names it in errors, `base` is where the files it names lie."""
+    entry = parse(text, _Topology, where=where, hint=_EMPTY)
+    if not entry.devices:
+        raise ConfigError("no devices: list at least the source", where=at(where, "$.devices"))
+    devices: list[Device] = []
+    for i, device in enumerate(entry.devices):
+        place = at(where, f"$.devices[{i}]")
+        if device.id in {d.id for d in devices}:
+            raise ConfigError(f"a second device {device.id!r}: give it another id", where=f"{place}.id")
+        devices.append(_device(device, place, base))
+    known = {device.id for device in devices}
+    links: list[Link] = []
+    for i, link in enumerate(entry.links):
+        place = at(where, f"$.links[{i}]")
+        for key, end in (("from", link.src), ("to", link.dst)):
+            if end not in known:
+                raise ConfigError(_no_device(end, known), where=f"{place}.{key}")
+        for built in _links(link, place, base):
+            if any((built.src, built.dst) == (other.src, other.dst) for other in links):
+                raise ConfigError(f"a second link {built.src}->{built.dst}: keep one of them", where=place)
+            links.append(built)
+    for key, end in (("source", entry.source), ("sink", entry.sink)):
+        if end not in known:
+            raise ConfigError(_no_device(end, known), where=at(where, f"$.{key}"))
+    topology = Topology(
+        devices=tuple(devices), links=tuple(links), source=entry.source, sink=entry.sink, name=entry.name
+    )
+    _check_path(topology, at(where, "$.links"), result_returns)
+    return topology
+
+
+def _no_device(id: str, known: set[str]) -> str:
+    return f"no device {id!r}: there are {', '.join(sorted(known))}"
+
+
+def _positive(value: Quantity, place: str, what: str) -> float:
+    number = units.parse_number(value, where=place)
+    if number <= 0:
+        raise ConfigError(f"{what} must be above 0, got {value!r}", where=place)
+    return number
+
+
+def _file(name: str, base: Path, place: str) -> str:
+    """The absolute path of a file that must be there, or "" for none."""
+    if not name:
+        return ""
+    path = (base / name).absolute()
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: paths are relative to this file", where=place)
+    return str(path)
+
+
+def _device(entry: _Device, place: str, base: Path) -> Device:
+    if not _ID.match(entry.id):
+        raise ConfigError(
+            f"an id has up to 64 letters, digits, `-`, `_` and `.`, got {entry.id!r}", where=f"{place}.id"
+        )
+    factor = 1.0
+    if entry.speed is not None and entry.factor is not None:
+        raise ConfigError("`speed` and `factor` say the same thing: keep one of them", where=f"{place}.speed")
+    if entry.speed is not None:
+        factor = 1.0 / _positive(entry.speed, f"{place}.speed", "a speed")
+        if not math.isfinite(factor):
+            raise ConfigError(f"a speed of {entry.speed!r} is too little", where=f"{place}.speed")
+    elif entry.factor is not None:
+        factor = _positive(entry.factor, f"{place}.factor", "a factor")
+    power = entry.power
+    return Device(
+        id=entry.id,
+        role=entry.role,
+        factor=factor,
+        profile=_file(entry.profile, base, f"{place}.profile"),
+        memory_bytes=None if entry.memory is None else units.parse_bytes(entry.memory, where=f"{place}.memory"),
+        computes=entry.computes,
+        power=Power(
+            idle_w=units.parse_watts(power.idle, where=f"{place}.power.idle"),
+            busy_w=units.parse_watts(power.busy, where=f"{place}.power.busy"),
+            radio_j_per_bit=units.parse_joules(power.radio_per_bit, where=f"{place}.power.radio_per_bit"),
+            source=power.source,
+        ),
+        address=entry.address,
+    )
+
+
+def _links(entry: _Link, place: str, base: Path) -> tuple[Link, ...]:
+    if entry.src == entry.dst:
+        raise ConfigError(f"a link from {entry.src} to itself: leave it out", where=place)
+    link = Link(
+        src=entry.src,
+        dst=entry.dst,
+        rate_bps=math.inf if entry.rate == "unlimited" else units.parse_rate(entry.rate, where=f"{place}.rate"),
+        delay_s=units.parse_seconds(entry.delay, where=f"{place}.delay"),
+        overhead_s=units.parse_seconds(entry.overhead, where=f"{place}.overhead"),
+        loss=units.parse_probability(entry.loss, where=f"{place}.loss"),
+        burst_s=units.parse_seconds(entry.burst, where=f"{place}.burst"),
+        trace=_file(entry.trace, base, f"{place}.trace"),
+    )
+    if link.loss == 1.0:
+        raise ConfigError("a link that loses everything is none: leave it out", where=f"{place}.loss")
+    if link.trace and math.isinf(link.rate_bps):
+        raise ConfigError("a link with a trace needs its mean rate, to plan with", where=f"{place}.rate")
+    return (link, msgspec.structs.replace(link, src=link.dst, dst=link.src)) if entry.both else (link,)
+
+
+def _check_path(topology: Topology, place: str, result_returns: bool) -> None:
+    """There must be a way from source to sink, and the same way back where the result returns."""
+    pairs = {(link.src, link.dst) for link in topology.links}
+
+    def reached(allowed: Callable[[str, str], bool]) -> set[str]:
+        found, todo = {topology.source}, [topology.source]
+        while todo:
+            here = todo.pop()
+            new = {dst for src, dst in pairs if src == here and dst not in found and allowed(src, dst)}
+            found |= new
+            todo += sorted(new)
+        return found
+
+    forward = reached(lambda src, dst: True)
+    if topology.sink not in forward:
+        reach = ", ".join(sorted(forward - {topology.source})) or "nothing"
+        raise ConfigError(
+            f"no links lead from {topology.source} to {topology.sink}: "
+            f"{topology.source} reaches {reach}; add a link onward",
+            where=place,
+        )
+    both = reached(lambda src, dst: (dst, src) in pairs)
+    if result_returns and topology.sink not in both:
+        src, dst = min((dst, src) for src, dst in pairs if src in both and dst in forward - both)
+        raise ConfigError(
+            f"the result cannot return from {topology.sink} to {topology.source}: "
+            f"add the link {src}->{dst}, or write `both: true` on {dst}->{src}",
+            where=place,
+        )
+
+
+def dump_topology(topology: Topology) -> str:
+    """A topology as YAML that `parse_topology` reads back to an equal value."""
+    lines = [f"name: {_quoted(topology.name)}"] if topology.name else []
+    lines += [f"source: {_quoted(topology.source)}", f"sink: {_quoted(topology.sink)}", "devices:"]
+    for device in topology.devices:
+        items = [f"id: {_quoted(device.id)}", f"role: {device.role}"]
+        items += [f"factor: {device.factor!r}"] if device.factor != 1.0 else []
+        items += [f"profile: {_quoted(device.profile)}"] if device.profile else []
+        items += [f"memory: {device.memory_bytes}"] if device.memory_bytes is not None else []
+        items += ["computes: false"] if not device.computes else []
+        power = device.power
+        if power != Power():
+            figures = [
+                f"idle: {power.idle_w!r}",
+                f"busy: {power.busy_w!r}",
+                f"radio_per_bit: {power.radio_j_per_bit!r}",
+            ]
+            figures += [f"source: {_quoted(power.source)}"] if power.source else []
+            items.append(f"power: {{{', '.join(figures)}}}")
+        items += [f"address: {_quoted(device.address)}"] if device.address else []
+        lines.append(f"  - {{{', '.join(items)}}}")
+    lines.append("links:" if topology.links else "links: []")
+    skipped = -1
+    for i, link in enumerate(topology.links):
+        if i == skipped:
+            continue
+        items = [f"from: {_quoted(link.src)}", f"to: {_quoted(link.dst)}", f"rate: {_rate(link.rate_bps)}"]
+        items += [f"delay: {_seconds(link.delay_s)}"] if link.delay_s else []
+        items += [f"overhead: {_seconds(link.overhead_s)}"] if link.overhead_s else []
+        items += [f"loss: {link.loss!r}"] if link.loss else []
+        items += [f"burst: {_seconds(link.burst_s)}"] if link.burst_s else []
+        items += [f"trace: {_quoted(link.trace)}"] if link.trace else []
+        if topology.links[i + 1 : i + 2] == (msgspec.structs.replace(link, src=link.dst, dst=link.src),):
+            items.append("both: true")
+            skipped = i + 1
+        lines.append(f"  - {{{', '.join(items)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A JSON string, which is YAML, unless the plain text means itself."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text)
+    odd = text.lower() in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+    return text if plain and not odd else msgspec.json.encode(text).decode()
+
+
+def _rate(bps: float) -> str:
+    if math.isinf(bps):
+        return "unlimited"
+    return _exact(bps, ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")), units.parse_rate)
+
+
+def _seconds(seconds: float) -> str:
+    return _exact(seconds, ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")), units.parse_seconds)
+
+
+def _exact(value: float, steps: tuple[tuple[float, str], ...], read: Callable[[str], float]) -> str:
+    """The shortest text in one of the units that reads back to the same number, or the bare number."""
+    texts = [f"{value / factor:.12g} {unit}" for factor, unit in steps]
+    return min(
+        (text for text in texts if read(text) == value and "e" not in text.split()[0]), key=len, default=repr(value)
+    )
