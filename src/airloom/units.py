@@ -26,6 +26,7 @@ _BYTES = {
 }  # fmt: skip
 _WATTS = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
 _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9}
+_LARGEST = 2**1023
 _PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
 
@@ -41,9 +42,11 @@ def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: 
             units = f" with one of {', '.join(known)}" if known else ""
             raise ConfigError(f"expected {kind}{units}, got {value!r}", where=where)
         value = float(match.group(1)) * {"": 1.0, **table}[match.group(2)]
-    if not math.isfinite(value):
+    # An integer of any length can stand in a file.
+    number = float(value) if abs(value) < _LARGEST else math.inf
+    if not math.isfinite(number):
         raise ConfigError(f"expected {kind} that is finite, got {value!r}", where=where)
-    return float(value)
+    return number
 
 
 def parse_number(value: str | float, *, where: str = "") -> float:
@@ -101,7 +104,7 @@ def parse_probability(value: str | float, *, where: str = "") -> float:
 
 def db_to_ratio(db: float) -> float:
     """Decibels of power to a linear ratio."""
-    return 10.0 ** (db / 10.0)
+    return math.pow(10.0, db / 10.0)
 
 
 def ratio_to_db(ratio: float) -> float:
