@@ -1,0 +1,215 @@
+"""What a host does: events in, effects out. No sockets and no clock, the same run and simulated."""
+
+from __future__ import annotations
+
+from airloom.core.value import Value
+from airloom.engine.attempts import Attempts
+from airloom.engine.config import HostConfig
+from airloom.engine.events import (
+    Cancel,
+    Effect,
+    Event,
+    FrameArrived,
+    LinkMeasured,
+    PeerDown,
+    PeerUp,
+    PlanPinned,
+    SplitCostArrived,
+    StageDone,
+    StageRaised,
+    Submit,
+    TimerFired,
+)  # fmt: skip
+from airloom.engine.jobs import LOAD_TIMER, Job, Jobs
+from airloom.engine.messages import Frame, FrameKind, Parcel
+from airloom.engine.missing import fold_missing
+from airloom.engine.outbox import Outbox
+from airloom.engine.passages import Passages
+from airloom.engine.peers import Peers
+from airloom.engine.pinned import PARTIAL_TIMER, Pinned
+from airloom.engine.post import Post, device_name
+from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, Requests
+from airloom.engine.tasks import Tasks
+from airloom.engine.wave import REFRESH_TIMER, WAVE_TIMER, Wave
+
+__all__ = ["Host", "HostConfig", "Snapshot"]
+
+
+class Snapshot(Value, frozen=True):
+    """A host at a glance, for status queries and metrics.
+
+    Attributes:
+        stop: `[L+1]` its table; `cost_s` its own message's entry 0, None where it cannot go on.
+        counters: what was dropped, by reason.
+    """
+
+    device: str
+    parent: str | None
+    end: str
+    wave: int
+    stop: tuple[int, ...]
+    cost_s: float | None
+    load: float
+    up: tuple[str, ...]
+    in_flight: int
+    jobs: int
+    waiting: int
+    pinned_epoch: int | None
+    counters: dict[str, int]
+
+
+class Host:
+    """One host: source, relay and executor alike.
+
+    It starts out believing that nobody else is up; `PeerUp` tells it of every live host of the
+    topology, near or far. Times are seconds of any clock that does not go back.
+    """
+
+    def __init__(self, config: HostConfig) -> None:
+        self.config = config
+        self._out = out = Outbox(config.device)
+        self._passages = Passages(memory_s=config.memory_s)
+        self._peers = Peers(config.topology, config.device, result_returns=config.result_returns)
+        self._wave = Wave(config, self._peers, out)
+        self._jobs = Jobs(config, self._passages, out)
+        self._jobs.on_load = self._wave.on_load
+        self._post = Post(config, self._peers, self._passages, out)
+        self._post.at_home = self._at_home
+        self._tasks = Tasks(config, self._peers, self._wave, self._jobs, self._post, out)
+        self._pinned = Pinned(config, self._peers, self._jobs, self._post, out)
+        attempts = Attempts(
+            config, self._peers, self._wave, self._pinned, self._tasks, self._jobs, self._post, self._passages, out
+        )
+        self._requests = Requests(config, attempts, out)
+
+    def start(self, now_s: float) -> list[Effect]:
+        """Once, before any event."""
+        self._out.open(now_s)
+        self._wave.start()
+        return self._out.take()
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, in order. Never raises on what a network can bring."""
+        self._out.open(now_s)
+        match event:
+            case FrameArrived():
+                self._frame(event)
+            case StageDone():
+                self._stage_done(event)
+            case StageRaised():
+                job = self._jobs.raised(event.job)
+                if job is not None:
+                    self._failed(job, event.message)
+            case TimerFired():
+                self._timer(event.key)
+            case Submit():
+                self._requests.submit(event)
+            case Cancel():
+                self._requests.cancel(event.request)
+            case SplitCostArrived():
+                self._wave.on_split_cost(event.src, event.message)
+                self._requests.on_way_back()
+            case LinkMeasured():
+                self._wave.on_link(event)
+            case PeerUp():
+                self._peer(event.peer, up=True)
+            case PeerDown():
+                self._peer(event.peer, up=False)
+            case PlanPinned():
+                self._pinned.pin(event.plan)
+        return self._out.take()
+
+    def snapshot(self) -> Snapshot:
+        cost_s, pinned = self._wave.predicted_s(0), self._pinned.layout
+        return Snapshot(
+            device=self.config.device, parent=self._wave.parent, end=self._peers.end, wave=self._wave.number,
+            stop=tuple(self._wave.table.stop.tolist()), cost_s=cost_s if cost_s != float("inf") else None,
+            load=self._wave.load, up=tuple(sorted(self._peers.up)), in_flight=len(self._requests),
+            jobs=len(self._jobs), waiting=self._pinned.waiting,
+            pinned_epoch=None if pinned is None else pinned.plan.epoch, counters=dict(self._out.counters),
+        )  # fmt: skip
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _frame(self, event: FrameArrived) -> None:
+        frame, parcel, out = event.frame, event.parcel, self._out
+        source = device_name(self.config.topology, frame.source)
+        if source is None:
+            return out.drop("no such source", frame.request, frame.attempt, src=event.src)
+        frame = fold_missing(frame, parcel)
+        passage = self._passages.at(frame.source, frame.request, out.now_s)
+        if not self._passages.is_new(passage, (frame.kind, frame.attempt, frame.cut, frame.transfer)):
+            return out.drop("duplicate", frame.request, frame.attempt, src=event.src)
+        out.emit(
+            "arrive",
+            {
+                "src": event.src, "what": frame.kind.name.lower(), "source": source, "cut": frame.cut,
+                "transfer": frame.transfer, "nbytes": parcel.nbytes,
+                "missing": sum(gap.stop - gap.start for gap in parcel.missing),
+            },
+            frame.request, frame.attempt,
+        )  # fmt: skip
+        if frame.kind == FrameKind.TASK:
+            if passage.cancelled:
+                return out.drop("cancelled", frame.request, frame.attempt, src=event.src)
+            if frame.transfer >= 0:
+                return self._pinned.accept(frame, parcel)
+            return self._tasks.accept(frame, parcel, event.src)
+        if frame.kind == FrameKind.CANCEL:
+            return self._cancelled(frame, event.src)
+        return self._post.toward_source(frame, parcel, event.src)
+
+    def _cancelled(self, frame: Frame, src: str) -> None:
+        """The source wants no more of a request: stop, and tell those it was handed to."""
+        passage = self._passages.at(frame.source, frame.request, self._out.now_s)
+        passage.cancelled = True
+        self._jobs.abandon(frame.source, frame.request)
+        self._pinned.forget(frame.source, frame.request)
+        for host in sorted((passage.onward & self._peers.up) - {src}):
+            self._post.send(host, frame, Parcel())
+
+    def _stage_done(self, event: StageDone) -> None:
+        job = self._jobs.done(event)
+        if job is None:
+            return None
+        if event.parcel.tensors != job.outputs:
+            return self._failed(job, f"the executor made tensors {event.parcel.tensors}, asked for {job.outputs}")
+        if job.stage:
+            return self._pinned.done(job, event.parcel)
+        return self._tasks.done(job, event.parcel)
+
+    def _failed(self, job: Job, message: str) -> None:
+        self._post.failure(job.frame, f"operators {job.start}..{job.stop - 1}: {message}")
+
+    def _at_home(self, frame: Frame, parcel: Parcel) -> None:
+        """A frame has reached the source of its request, this host."""
+        if frame.kind == FrameKind.RESULT:
+            return self._requests.on_result(frame, parcel)
+        if frame.kind == FrameKind.FAILURE:
+            line = bytes(parcel.data[0]).decode("utf-8", "replace") if parcel.data else "a stage failed"
+            return self._requests.on_failure(frame, line.replace("\n", " "))
+        return None
+
+    def _timer(self, key: tuple[object, ...]) -> None:
+        kind = key[0] if key else None
+        if kind in (ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER) and len(key) == 2:
+            self._requests.on_timer(kind, key[1])
+        elif kind in (WAVE_TIMER, REFRESH_TIMER):
+            self._wave.on_timer(kind)
+        elif kind == LOAD_TIMER:
+            self._jobs.on_timer()
+        elif kind == PARTIAL_TIMER:
+            self._pinned.on_timer(key[1:])
+
+    def _peer(self, peer: str, *, up: bool) -> None:
+        if not self._peers.set_up(peer, up=up):
+            return
+        self._out.emit("peer", {"peer": peer, "up": up})
+        devices = self.config.topology.devices
+        # It may have started again, and number its requests from the start.
+        self._passages.forget_source([d.id for d in devices].index(peer))
+        self._wave.on_peers(peer, up=up)
+        if up:
+            self._requests.on_way_back()
+        else:
+            self._requests.on_peer_down(peer)

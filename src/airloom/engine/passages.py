@@ -1,0 +1,62 @@
+"""What a host remembers of requests that passed it: enough to drop duplicates and to pass on a cancellation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+Mark = tuple[int, int, int, int]  # kind, attempt, cut, transfer
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request of one source, as seen from this host; `at_s` is when it was last heard of."""
+
+    at_s: float
+    marks: set[Mark] = field(default_factory=set)
+    onward: set[str] = field(default_factory=set)
+    jobs: set[int] = field(default_factory=set)
+    cancelled: bool = False
+
+
+class Passages:
+    """The most recent requests, bounded in number, in marks each, and in age.
+
+    Nothing depends on this memory but economy: without it a duplicate costs a stage run twice,
+    and the source drops the second result.
+    """
+
+    def __init__(self, *, memory_s: float, max_requests: int = 2048, max_marks: int = 256) -> None:
+        self._memory_s, self._max_requests, self._max_marks = memory_s, max_requests, max_marks
+        self._known: OrderedDict[tuple[int, int], Passage] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def at(self, source: int, request: int, now_s: float) -> Passage:
+        """The passage of this request, new where none is remembered."""
+        key = (source, request)
+        passage = self._known.get(key)
+        if passage is None or (now_s - passage.at_s > self._memory_s and not passage.jobs):
+            passage = self._known[key] = Passage(now_s)
+            self._known.move_to_end(key)
+            if len(self._known) > self._max_requests:
+                self._known.popitem(last=False)
+        passage.at_s = now_s
+        return passage
+
+    def known(self, source: int, request: int) -> Passage | None:
+        return self._known.get((source, request))
+
+    def is_new(self, passage: Passage, mark: Mark) -> bool:
+        """Whether `mark` is seen for the first time; it is remembered."""
+        if mark in passage.marks:
+            return False
+        if len(passage.marks) < self._max_marks:
+            passage.marks.add(mark)
+        return True
+
+    def forget_source(self, source: int) -> None:
+        """A source that went away may number its requests from the start again."""
+        for key in [key for key in self._known if key[0] == source]:
+            del self._known[key]

@@ -1,0 +1,71 @@
+"""How frames leave a host: downstream, or back to the source, with what is missing written on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airloom.core.topology import Topology
+from airloom.engine.config import HostConfig
+from airloom.engine.events import SendFrame
+from airloom.engine.messages import Frame, FrameKind, Parcel
+from airloom.engine.outbox import Outbox
+from airloom.engine.passages import Passages
+from airloom.engine.peers import Peers
+
+
+def device_name(topology: Topology, index: int) -> str | None:
+    """The device that a frame's `source` names, None for a number that names none."""
+    return topology.devices[index].id if 0 <= index < len(topology.devices) else None
+
+
+def head(
+    kind: FrameKind, like: Frame, parcel: Parcel, *, cut: int = 0, transfer: int = -1, missing_ppm: int | None = None
+) -> Frame:
+    """A frame for the same request and attempt as `like`."""
+    return Frame(
+        kind=kind, source=like.source, request=like.request, attempt=like.attempt, epoch=like.epoch, cut=cut,
+        transfer=transfer, missing_ppm=like.missing_ppm if missing_ppm is None else missing_ppm,
+        tensors=tuple((id, data.nbytes) for id, data in zip(parcel.tensors, parcel.data, strict=True)),
+    )  # fmt: skip
+
+
+class Post:
+    """Sends frames to neighbours. `at_home` takes those that have reached their source."""
+
+    def __init__(self, config: HostConfig, peers: Peers, passages: Passages, outbox: Outbox) -> None:
+        self._config, self._peers, self._passages, self._out = config, peers, passages, outbox
+        self.at_home: Callable[[Frame, Parcel], None] = lambda frame, parcel: None
+
+    def send(self, dst: str, frame: Frame, parcel: Parcel) -> None:
+        """Give the message to the neighbour `dst`; what it lacks is in the frame's head by now."""
+        if frame.kind == FrameKind.TASK:
+            self._passages.at(frame.source, frame.request, self._out.now_s).onward.add(dst)
+        self._out.emit(
+            "send",
+            {
+                "dst": dst, "what": frame.kind.name.lower(), "source": device_name(self._config.topology, frame.source),
+                "cut": frame.cut, "transfer": frame.transfer, "nbytes": parcel.nbytes,
+                "wire_nbytes": self._config.framing.wire_nbytes(tuple(n for _, n in frame.tensors)),
+            },
+            frame.request, frame.attempt,
+        )  # fmt: skip
+        self._out.add(SendFrame(dst, frame, Parcel(parcel.tensors, parcel.data) if parcel.missing else parcel))
+
+    def toward_source(self, frame: Frame, parcel: Parcel, came_from: str = "") -> None:
+        """One hop nearer to the source, or to its requests where this host is the source."""
+        source = device_name(self._config.topology, frame.source)
+        if source == self._config.device:
+            return self.at_home(frame, parcel)
+        way = self._peers.way(source) if source is not None else ()
+        if not way:
+            return self._out.drop("no way back", frame.request, frame.attempt, source=source)
+        if way[0] == came_from:
+            # The two hosts disagree about who is up; the source will try again.
+            return self._out.drop("would go in circles", frame.request, frame.attempt, source=source)
+        return self.send(way[0], frame, parcel)
+
+    def failure(self, frame: Frame, line: str) -> None:
+        """Tell the source of `frame` in one line why this host cannot go on."""
+        text = f"{self._config.device}: {line}"
+        parcel = Parcel((0,), (memoryview(text.encode()[:1000]),))
+        self.toward_source(head(FrameKind.FAILURE, frame, parcel, cut=frame.cut, transfer=frame.transfer), parcel)

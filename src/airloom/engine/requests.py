@@ -1,0 +1,282 @@
+"""A source's requests: each has exactly one outcome by its deadline, whatever dies.
+
+Only the source retries. A request goes through the network in attempts; when one fails, times out,
+or may be crossing a host that went down, the next one starts. After the last one, or when the
+deadline comes as near as the source's own run would take, the source runs the model itself, racing
+what is still under way. The first result wins, whichever attempt it is of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airloom.engine.attempts import Attempts, Route
+from airloom.engine.config import HostConfig
+from airloom.engine.events import Finish, Submit
+from airloom.engine.messages import Frame, FrameKind, Parcel
+from airloom.engine.outbox import Outbox
+from airloom.errors import Cancelled, DeadlineExceeded, Overloaded, RequestError, StageFailed
+
+ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER = "attempt", "deadline", "local"
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt: the way it took, whether it may still bring a result, and whether it should have."""
+
+    route: Route
+    began_s: float
+    ahead: int
+    alive: bool = True
+    overdue: bool = False
+    parts: dict[int, tuple[Frame, Parcel]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request that has no outcome yet; `stranded` while there is no way and the source cannot run it."""
+
+    id: int
+    parcel: Parcel
+    submitted_s: float
+    deadline_s: float
+    tries: list[Try] = field(default_factory=list)
+    remote: int = 0
+    local: bool = False
+    stranded: bool = False
+    last_error: str = ""
+
+
+class Requests:
+    """Life of the requests that begin at this host."""
+
+    def __init__(self, config: HostConfig, attempts: Attempts, outbox: Outbox) -> None:
+        self._config, self._attempts, self._out = config, attempts, outbox
+        self._live: dict[int, Request] = {}
+        # Results that took longer than predicted make timeouts longer: the mean of took / expected, at least 1.
+        self._surprise = 1.0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    # --- events -------------------------------------------------------------------------------
+
+    def submit(self, event: Submit) -> None:
+        now = self._out.now_s
+        if event.request in self._live:
+            return self._out.drop("request number in use", event.request)
+        self._out.emit("submit", {"nbytes": event.parcel.nbytes, "deadline_s": event.deadline_s - now}, event.request)
+        request = Request(event.request, event.parcel, now, event.deadline_s)
+        if len(self._live) >= self._config.max_in_flight:
+            line = f"{len(self._live)} requests are in flight, the most allowed: wait for one or raise max_in_flight"
+            return self._finish(request, Overloaded(line))
+        if now >= event.deadline_s:
+            return self._finish(request, DeadlineExceeded(f"request {event.request}: its deadline had passed"))
+        self._live[event.request] = request
+        self._out.start_timer(event.deadline_s, DEADLINE_TIMER, event.request)
+        self._begin(request, "first")
+        if event.request in self._live:
+            self._plan_local(request)
+        return None
+
+    def cancel(self, number: int) -> None:
+        request = self._live.get(number)
+        if request is not None:
+            self._finish(request, Cancelled(f"request {number}: cancelled by the caller"))
+
+    def on_result(self, frame: Frame, parcel: Parcel) -> None:
+        """A result, or a part of one, of any attempt is as good as any."""
+        request = self._live.get(frame.request)
+        if request is None:
+            return self._out.drop("late result", frame.request, frame.attempt)
+        if frame.attempt >= len(request.tries):
+            return self._out.drop("unknown attempt", frame.request, frame.attempt)
+        tried = request.tries[frame.attempt]
+        layout = tried.route.layout
+        ids = self._config.cut_tensors(self._config.num_operators) if self._config.result_returns else ()
+        if (layout is None) != (frame.transfer < 0):
+            return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
+        if layout is None:
+            if parcel.tensors != ids:
+                return self._out.drop("not the model's outputs", frame.request, frame.attempt)
+            return self._succeed(request, frame, parcel, frame.missing_ppm)
+        if frame.transfer not in layout.into[""] or (ids and parcel.tensors != layout.tensors[frame.transfer]):
+            return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
+        tried.parts[frame.transfer] = (frame, parcel)
+        if len(tried.parts) < len(layout.into[""]):
+            return None
+        held = {id: data for _, part in tried.parts.values() for id, data in zip(part.tensors, part.data, strict=True)}
+        gaps = tuple(gap for _, part in tried.parts.values() for gap in part.missing if gap.tensor in ids)
+        whole = Parcel(ids, tuple(held[id] for id in ids), gaps)
+        return self._succeed(request, frame, whole, max(part[0].missing_ppm for part in tried.parts.values()))
+
+    def on_failure(self, frame: Frame, line: str) -> None:
+        request = self._live.get(frame.request)
+        if request is None:
+            return self._out.drop("late failure", frame.request, frame.attempt)
+        if frame.attempt >= len(request.tries):
+            return self._out.drop("unknown attempt", frame.request, frame.attempt)
+        request.last_error = line
+        if request.tries[frame.attempt].alive:
+            request.tries[frame.attempt].alive = False
+            self._next(request, "failure")
+        return None
+
+    def on_peer_down(self, peer: str) -> None:
+        """Requests that may be crossing the host that went down start again at once."""
+        for request in list(self._live.values()):
+            hit = False
+            for number, tried in enumerate(request.tries):
+                if tried.alive and peer in tried.route.hosts and not self._attempts.is_here(request.id, number, tried):
+                    tried.alive, hit = False, True
+            if hit:
+                request.last_error = f"{peer} went down"
+                self._next(request, "peer down")
+
+    def on_way_back(self) -> None:
+        """Somebody came up or spoke: requests that had nowhere to go may have a way now."""
+        for request in [request for request in self._live.values() if request.stranded]:
+            if self._attempts.route().hosts:
+                request.stranded = False
+                self._begin(request, "way back up")
+
+    def on_timer(self, kind: object, number: object) -> None:
+        request = self._live.get(number) if isinstance(number, int) else None
+        if request is None:
+            return
+        if kind == DEADLINE_TIMER:
+            why = f", last trouble: {request.last_error}" if request.last_error else ""
+            line = (
+                f"request {request.id}: no result within {request.deadline_s - request.submitted_s:.3g} s "
+                f"after {len(request.tries)} attempts{why}"
+            )
+            self._finish(request, DeadlineExceeded(line))
+        elif kind == LOCAL_TIMER:
+            self._run_here(request, "deadline near")
+        elif kind == ATTEMPT_TIMER:
+            self._timed_out(request)
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def _begin(self, request: Request, reason: str) -> None:
+        """Start the next attempt on the way that holds now."""
+        route = self._attempts.route()
+        if not route.hosts:
+            return self._run_here(request, reason, route)
+        request.remote += 1
+        number = self._open(request, route, reason)
+        self._out.start_timer(self._out.now_s + self._patience_s(request.tries[number]), ATTEMPT_TIMER, request.id)
+        return self._attempts.start(self._frame(request, number, route), request.parcel, route)
+
+    def _run_here(self, request: Request, reason: str, route: Route | None = None) -> None:
+        """The source's own run, once a request."""
+        if request.local:
+            return
+        local = self._attempts.own(route)
+        if local is None:
+            request.last_error = request.last_error or f"the model does not fit {self._config.device}"
+            if request.remote < self._config.attempts.max_attempts:
+                request.stranded = True  # until somebody comes up, or the deadline
+            else:
+                self._give_up_if_idle(request)
+            return
+        request.local = True
+        number = self._open(request, local, reason)
+        self._attempts.start(self._frame(request, number, local), request.parcel, local)
+
+    def _open(self, request: Request, route: Route, reason: str) -> int:
+        request.tries.append(Try(route, self._out.now_s, len(self._live) - 1))
+        number = len(request.tries) - 1
+        self._out.emit(
+            "attempt",
+            {"reason": reason, "mode": route.mode, "hosts": list(route.hosts), "predicted_s": route.known_s,
+             "stop": route.stop, **({"note": route.note} if route.note else {})},
+            request.id, number,
+        )  # fmt: skip
+        return number
+
+    def _frame(self, request: Request, number: int, route: Route) -> Frame:
+        epoch = route.layout.plan.epoch if route.layout is not None else 0
+        tensors = tuple((id, data.nbytes) for id, data in zip(request.parcel.tensors, request.parcel.data, strict=True))
+        return Frame(
+            kind=FrameKind.TASK, source=self._config.index, request=request.id, attempt=number, epoch=epoch,
+            tensors=tensors,
+        )  # fmt: skip
+
+    def _next(self, request: Request, reason: str) -> None:
+        """An attempt is lost: another one, unless one that is under way may still do it."""
+        if any(tried.alive and not tried.overdue for tried in request.tries):
+            return
+        if request.remote < self._config.attempts.max_attempts and not request.local:
+            self._begin(request, reason)
+        elif not request.local:
+            self._run_here(request, reason)
+        else:
+            self._give_up_if_idle(request)
+
+    def _give_up_if_idle(self, request: Request) -> None:
+        """Nothing is under way and nothing is left to try. Lost frames may still come, failures not."""
+        if not any(tried.alive for tried in request.tries):
+            self._finish(request, StageFailed(f"request {request.id}: {request.last_error}"))
+
+    def _timed_out(self, request: Request) -> None:
+        last = len(request.tries) - 1
+        request.tries[last].overdue = True
+        if self._attempts.is_here(request.id, last, request.tries[last]):
+            # It has not left yet: this host is what it waits for, and would be again.
+            request.tries[last].overdue = False
+            return self._out.start_timer(
+                self._out.now_s + self._patience_s(request.tries[last]), ATTEMPT_TIMER, request.id
+            )
+        request.last_error = request.last_error or f"attempt {last} brought nothing in time"
+        if request.remote < self._config.attempts.max_attempts and not request.local:
+            return self._begin(request, "timeout")
+        return self._run_here(request, "timeout")
+
+    def _patience_s(self, tried: Try) -> float:
+        policy = self._config.attempts
+        return policy.margin_s + policy.factor * self._surprise * tried.route.predicted_s * (1 + tried.ahead)
+
+    def _plan_local(self, request: Request) -> None:
+        """Set the time at which the source begins its own run, if that could still meet the deadline."""
+        own_s = self._attempts.own_s()
+        if own_s is None or request.local:
+            return
+        start_s = request.deadline_s - self._config.attempts.local_margin * own_s
+        if self._out.now_s + own_s < request.deadline_s:
+            self._out.start_timer(max(start_s, self._out.now_s), LOCAL_TIMER, request.id)
+
+    # --- outcomes -----------------------------------------------------------------------------
+
+    def _succeed(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int) -> None:
+        tried = request.tries[frame.attempt]
+        tried.alive = False
+        took_s = self._out.now_s - tried.began_s
+        expected_s = tried.route.predicted_s * (1 + tried.ahead)
+        if tried.route.hosts and expected_s > 0:
+            self._surprise = max(1.0, self._surprise + 0.2 * (min(took_s / expected_s, 10.0) - self._surprise))
+        self._out.emit(
+            "result",
+            {"nbytes": parcel.nbytes, "missing_share": missing_ppm / 1e6, "predicted_s": tried.route.known_s,
+             "attempts": len(request.tries), "mode": tried.route.mode},
+            request.id, frame.attempt, self._out.now_s - request.submitted_s,
+        )  # fmt: skip
+        self._close(request)
+        self._out.add(Finish(request.id, parcel, missing_ppm / 1e6))
+
+    def _finish(self, request: Request, error: RequestError) -> None:
+        self._out.emit(
+            "error", {"error": type(error).__name__, "message": str(error), "attempts": len(request.tries)},
+            request.id, None, self._out.now_s - request.submitted_s,
+        )  # fmt: skip
+        self._close(request)
+        self._out.add(Finish(request.id, error))
+
+    def _close(self, request: Request) -> None:
+        """The request is over: nothing of it is left here, and nobody works for it any more."""
+        if self._live.pop(request.id, None) is None:
+            return
+        for timer in (DEADLINE_TIMER, ATTEMPT_TIMER, LOCAL_TIMER):
+            self._out.stop_timer(timer, request.id)
+        wanted = any(tried.alive for tried in request.tries)
+        self._attempts.end(request.id, still_wanted=wanted)
