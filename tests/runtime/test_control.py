@@ -30,13 +30,23 @@ class Host:
     def on_keys(self, keys):
         self.keys[keys.peer] = keys
 
+    def on_keys_void(self, peer):
+        self.keys.pop(peer, None)
+
     def on_peer(self, peer, up):
         self.peers.append((peer, up))
         (self.up.add if up else self.up.discard)(peer)
 
     def status(self):
         return commands.HostStatus(
-            host=self.name, role="mec", incarnation=1, uptime_s=0.0, load=0.0, in_flight=0, up=tuple(sorted(self.up))
+            host=self.name,
+            role="mec",
+            incarnation=1,
+            uptime_s=0.0,
+            load=0.0,
+            in_flight=0,
+            jobs=0,
+            up=tuple(sorted(self.up)),
         )
 
     def on_command(self, asker, command):

@@ -51,7 +51,10 @@ class HostStatus(Value, frozen=True):
         load: how busy it is: a stage takes `1 + load` times its unloaded time.
         up: the other hosts that it can reach.
         links: its outgoing links as it measures them.
-        table: for each cut, the stop it would choose; empty where it follows a pinned plan or has none.
+        in_flight: requests that began here; `jobs`: stages that wait or run here.
+        parent: the next host downstream, None at the end of the chain.
+        table: for each cut, the stop it would choose.
+        cost_s: predicted seconds of a request that begins here, None where it cannot go on.
         counters: everything counted, by name (the names of the metrics, docs/metrics).
     """
 
@@ -61,9 +64,12 @@ class HostStatus(Value, frozen=True):
     uptime_s: float
     load: float
     in_flight: int
+    jobs: int
     up: tuple[str, ...]
     links: tuple[LinkState, ...] = ()
+    parent: str | None = None
     table: tuple[int, ...] = ()
+    cost_s: float | None = None
     pinned: bool = False
     model: str = ""
     graph_digest: str = ""

@@ -52,6 +52,7 @@ class Listener(Protocol):
 
     def on_cost(self, src: str, data: bytes) -> None: ...
     def on_keys(self, keys: PairKeys) -> None: ...
+    def on_keys_void(self, peer: str) -> None: ...
     def on_peer(self, peer: str, up: bool) -> None: ...
     def status(self) -> commands.HostStatus: ...
     def on_command(self, asker: str, command: commands.Command) -> commands.Ack: ...
@@ -278,12 +279,12 @@ class Control:
         if present:
             self._alive[peer] = incarnation
             # The keys of its earlier life, if it had one, are void.
-            self._neighbour(peer, up=False)
+            self._lost(peer)
             if self._dials(peer):
                 self._spawn(self._agree(peer, incarnation))
         elif self._alive.get(peer) == incarnation:
             del self._alive[peer]
-            self._neighbour(peer, up=False)
+            self._lost(peer)
 
     async def _agree(self, peer: str, incarnation: int) -> None:
         """Offer keys to `peer` until it answers or is gone."""
@@ -342,6 +343,10 @@ class Control:
         self._neighbour(keys.peer, up=False)
         self._put("roster", keys.peer, self._roster.everything())
         self._neighbour(keys.peer, up=True)
+
+    def _lost(self, peer: str) -> None:
+        self._neighbour(peer, up=False)
+        self.listener.on_keys_void(peer)
 
     def _neighbour(self, peer: str, *, up: bool) -> None:
         news = self._roster.set_neighbour(peer, up)

@@ -1,0 +1,111 @@
+"""The executor's thread: stages one after another, beside the event loop and never on it.
+
+A slow device is emulated by holding a result back until `start + factor * compute`: the thread
+sleeps, so that the hosts of one machine leave each other the cores that they would not have shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from airloom.core.messages import Parcel
+from airloom.engine.events import Execute, StageDone, StageRaised
+from airloom.errors import ConfigError
+
+
+class Executor(Protocol):
+    """Runs operators `start..stop-1` on raw tensor bytes by tensor id; returns the live set of `stop`."""
+
+    def run(self, start: int, stop: int, data: Mapping[int, memoryview]) -> dict[int, memoryview]: ...
+
+
+class Compute:
+    """First in, first out. `deliver` gets `StageDone` or `StageRaised` on the event loop.
+
+    Attributes:
+        factor: a stage takes this many times as long as it computes; at least 1.
+        busy_s: seconds spent computing, waiting for the factor included.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        deliver: Callable[[StageDone | StageRaised], None],
+        *,
+        factor: float = 1.0,
+        name: str = "compute",
+    ) -> None:
+        self._executor, self._deliver = executor, deliver
+        self.set_factor(factor)
+        self.busy_s = 0.0
+        self.stages = 0
+        self._queue: queue.SimpleQueue[Execute | None] = queue.SimpleQueue()
+        self._abandoned: set[int] = set()
+        self._waiting: set[int] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def set_factor(self, factor: float) -> None:
+        """Emulate a device `factor` times slower than this machine, from the next stage on."""
+        if not 1.0 <= factor < 1e6:
+            raise ConfigError(f"this machine can stand for one that is 1 to 1e6 times slower, not {factor:g} times")
+        self.factor = factor
+
+    def start(self) -> None:
+        """Take up work; on the event loop to which results are delivered."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, job: Execute) -> None:
+        """Queue a stage; returns at once."""
+        self._waiting.add(job.job)
+        self._queue.put(job)
+
+    def abandon(self, job: int) -> None:
+        """Nobody waits for `job` any more: it is skipped unless it has begun."""
+        if job in self._waiting:
+            self._abandoned.add(job)
+
+    def close(self, *, timeout_s: float = 5.0) -> None:
+        """Finish the stage at hand and end the thread; what waits is dropped."""
+        self._abandoned |= self._waiting
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if job.job in self._abandoned:
+                self._forget(job.job)
+                continue
+            begun = time.monotonic()
+            event: StageDone | StageRaised
+            try:
+                parcel = job.parcel
+                made = self._executor.run(job.start, job.stop, dict(zip(parcel.tensors, parcel.data, strict=True)))
+                data = tuple(made[tensor] for tensor in job.outputs)
+            except Exception as error:  # whatever an operator raises is this request's failure, not the host's end
+                event = StageRaised(job.job, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+            else:
+                spent = time.monotonic() - begun
+                if self.factor > 1.0:
+                    time.sleep(max(0.0, begun + self.factor * spent - time.monotonic()))
+                    spent = time.monotonic() - begun
+                self.busy_s += spent
+                self.stages += 1
+                event = StageDone(job.job, Parcel(job.outputs, data), spent)
+            self._forget(job.job)
+            assert self._loop is not None
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, event)
+            except RuntimeError:  # the loop has closed: the host is going down
+                return
+
+    def _forget(self, job: int) -> None:
+        self._waiting.discard(job)
+        self._abandoned.discard(job)
