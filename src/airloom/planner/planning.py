@@ -1,0 +1,142 @@
+"""From a solution to a plan that can be printed, checked, written to a file and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airloom.core.plan import Alternative, Hop, Plan, Slice, Stage, Transfer
+from airloom.core.problem import Problem
+from airloom.core.profile import Profile
+from airloom.core.topology import Power, Topology
+from airloom.errors import ConfigError
+from airloom.planner.baselines import baselines
+from airloom.planner.chain import Solution, solve
+from airloom.planner.chain import runner_ups as next_best
+from airloom.planner.check import check_plan
+
+__all__ = ["check_plan", "limits", "make_plan", "predicted_j", "price_plan"]
+
+
+def make_plan(
+    problem: Problem, solution: Solution, topology: Topology, profile: Profile, *, runner_ups: int = 3
+) -> Plan:
+    """The plan of an assignment, with what it should take and what lost to it.
+
+    Args:
+        problem: prices; `problem.hosts` names the chain.
+        solution: the optimum, or any other assignment, such as a baseline's.
+        profile: names the tensors that cross each cut; one written by hand may leave them out, and
+            then stages and transfers name none.
+        runner_ups: how many of the best other assignments to put beside it.
+    """
+    chain = tuple(host.device for host in problem.hosts)
+    ids = tuple(cut.tensors for cut in profile.cuts)
+    stages: list[Stage] = []
+    transfers: list[Transfer] = []
+    start, at, sender = 0, 0, ""  # the cut, where its live set is, and the stage that made it
+    for p, (host, stop) in enumerate(zip(problem.hosts, solution.stops, strict=True)):
+        if stop == start:
+            continue
+        stage = Stage(
+            id=f"s{len(stages)}",
+            device=host.device,
+            start=start,
+            stop=stop,
+            inputs=ids[start],
+            outputs=ids[stop],
+            predicted_s=host.stage_s(start, stop),
+        )
+        route = tuple(_forward(problem, q, start) for q in range(at, p))
+        transfers.append(Transfer(src=sender, dst=stage.id, slices=_slices(ids[start]), route=route))
+        stages.append(stage)
+        start, at, sender = stop, p, stage.id
+    back = tuple(_back(problem, q) for q in range(at - 1, -1, -1)) if problem.result_returns else ()
+    transfers.append(Transfer(src=sender, dst="", slices=_slices(ids[-1]), route=back))
+    return Plan(
+        model=problem.model,
+        graph_digest=problem.graph_digest,
+        problem_digest=problem.digest,
+        chain=chain,
+        stops=solution.stops,
+        stages=tuple(stages),
+        transfers=tuple(transfers),
+        predicted_s=solution.seconds,
+        predicted_j=predicted_j(problem, solution.stops, topology),
+        alternatives=_alternatives(problem, solution, runner_ups),
+        limits=limits(stages, transfers),
+    )
+
+
+def _slices(tensors: tuple[int, ...]) -> tuple[Slice, ...]:
+    return tuple(Slice(tensor=tensor) for tensor in tensors)
+
+
+def _forward(problem: Problem, p: int, cut: int) -> Hop:
+    hop = problem.hops[p]
+    option = hop.best(cut)
+    return Hop(src=hop.src, dst=hop.dst, nbytes=option.nbytes, predicted_s=option.total_s)
+
+
+def _back(problem: Problem, p: int) -> Hop:
+    hop = problem.hops[p]
+    return Hop(src=hop.dst, dst=hop.src, nbytes=hop.back.nbytes, predicted_s=hop.back.total_s)
+
+
+def _alternatives(problem: Problem, solution: Solution, count: int) -> tuple[Alternative, ...]:
+    """The baselines that are possible, then the runner-ups."""
+    lost = [
+        Alternative(stops=baseline.stops, predicted_s=baseline.seconds, scheme=name)
+        for name, baseline in baselines(problem).items()
+        if baseline is not None
+    ]
+    # An assignment that is not the optimum finds the optimum among those beside it.
+    best = Alternative(stops=solution.stops, predicted_s=solution.seconds)
+    others = (solve(problem), *next_best(problem, count)) if count > 0 else ()
+    beside = [Alternative(stops=s.stops, predicted_s=s.seconds) for s in others if s.stops != best.stops]
+    return (*lost, *beside[:count])
+
+
+def limits(stages: Sequence[Stage], transfers: Sequence[Transfer]) -> tuple[str, ...]:
+    """Devices and links (`src->dst`) by their share of the latency, the largest first."""
+    share: dict[str, float] = {}
+    for stage in stages:
+        share[stage.device] = share.get(stage.device, 0.0) + stage.predicted_s
+    for transfer in transfers:
+        for hop in transfer.route:
+            name = f"{hop.src}->{hop.dst}"
+            share[name] = share.get(name, 0.0) + hop.predicted_s
+    # Sorting is stable: of equals the one further upstream.
+    return tuple(sorted((name for name, s in share.items() if s > 0), key=lambda name: -share[name]))
+
+
+def predicted_j(problem: Problem, stops: tuple[int, ...], topology: Topology) -> float | None:
+    """Joules that one request costs: busy power while stages run, and radio; None without power models.
+
+    What devices draw when idle is spent anyway and left out.
+    """
+    if all(topology.device(host.device).power == Power() for host in problem.hosts):
+        return None
+    joules, start, last = 0.0, 0, problem.num_operators
+    for p, (host, stop) in enumerate(zip(problem.hosts, stops, strict=True)):
+        joules += host.energy_w * host.stage_s(start, stop)
+        if stop == last:
+            break
+        joules += problem.hops[p].best(stop).energy_j
+        if problem.result_returns:
+            joules += problem.hops[p].back.energy_j
+        start = stop
+    return joules
+
+
+def price_plan(plan: Plan, problem: Problem) -> float:
+    """Seconds of a chain plan under the prices of `problem`, which may have moved since; infinity if it cannot be.
+
+    Raises:
+        ConfigError: the plan is of another chain, or of stages side by side.
+    """
+    chain = tuple(host.device for host in problem.hosts)
+    if plan.chain != chain or len(plan.stops) != len(chain):
+        raise ConfigError(
+            f"the plan is for {' '.join(plan.chain) or 'no chain'}, prices are for {' '.join(chain)}: plan again"
+        )
+    return problem.chain_s(plan.stops)
