@@ -1,0 +1,81 @@
+"""Any `nn.Module` and example inputs -> a graph with its cuts, through `torch.export`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from airloom.errors import CaptureError
+from airloom.nn.captured import Captured, Structure
+from airloom.nn.lower import lower, spec_of
+from airloom.nn.source import error_line
+
+__all__ = ["Captured", "Structure", "capture"]
+
+
+def capture(
+    model: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    *,
+    name: str,
+    mode: Literal["eval", "train"] = "eval",
+) -> Captured:
+    """Capture `model` as it treats inputs of the shapes and types of `example_inputs`.
+
+    Shapes are fixed, the batch among them: capture again for another batch.
+
+    Args:
+        example_inputs: what `model(*example_inputs)` takes; their values do not matter.
+        name: for people; not part of the graph's identity.
+        mode: `train` keeps batch norm's statistics as buffers that operators write.
+
+    Raises:
+        CaptureError: torch cannot export the model, or it does what a stage cannot; one line with
+            the reason and the line of the model's source.
+    """
+    if not isinstance(model, nn.Module):
+        raise CaptureError(f"{name}: expected an nn.Module, got a {type(model).__name__}")
+    if isinstance(example_inputs, Tensor):
+        example_inputs = (example_inputs,)
+    for k, value in enumerate(example_inputs):
+        spec_of(value, f"{name}: example input {k}")
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        if not isinstance(model, torch.fx.GraphModule):  # an exported one refuses, and has its mode for good
+            model.train(mode == "train")
+        captured = lower(_export(model, tuple(example_inputs), name), name=name, mode=mode)
+    finally:
+        for module, training in modes:
+            module.training = training
+    example = tuple(x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in example_inputs)
+    return Captured(captured.graph, captured.state, captured.structure, example, captured.source)
+
+
+def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch 2.13 warns of its own tree specs while it copies them.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+        try:
+            program = torch.export.export(model, example_inputs)
+            # Without this, in-place operators stay and live sets are wrong.
+            return program.run_decompositions({})
+        except Exception as error:  # torch raises what it likes, and so does the user's forward
+            raise CaptureError(
+                f"{name} cannot be exported: {_reason(error)}{error_line(error.__traceback__)}"
+            ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of torch's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return f"{type(error).__name__}: {text}".rstrip(": ")[:400]
+
+
+def example_batch(example_inputs: tuple[Tensor, ...]) -> int:
+    """The size of the inputs' first axis where they agree, else 1."""
+    sizes: set[Any] = {x.shape[0] if x.ndim else 1 for x in example_inputs}
+    return int(sizes.pop()) if len(sizes) == 1 else 1
