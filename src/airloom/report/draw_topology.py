@@ -11,9 +11,10 @@ from airloom.report.summary import StageSummary
 from airloom.units import format_bytes, format_rate, format_seconds
 
 WIDTH = 1000.0
-BOX_H = 96.0
-ROW_H = 128.0
-ROLES = {"ue": "user equipment", "gnb": "base station", "mec": "edge server", "cloud": "cloud"}
+BOX_H = 112.0  # of a device of the chain
+SIDE_H = 58.0  # of any other, in the rows below
+SIDE_GAP = 24.0
+ROLES = {"ue": "UE", "gnb": "gNB", "mec": "MEC", "cloud": "cloud"}
 
 
 def stage_spans(chain: Sequence[str], stops: Sequence[int]) -> dict[str, tuple[int, int]]:
@@ -45,9 +46,8 @@ def _places(topology: Topology, chain: Sequence[str]) -> dict[str, tuple[int, in
 
 def _speed(device: Device) -> str:
     if device.profile:
-        return "its own profile"
-    # The factor is of time, people think of speed.
-    return "as profiled" if device.factor == 1 else f"{device.factor:.3g} x the profiled time"
+        return "own profile"
+    return "as profiled" if device.factor == 1 else f"profiled time × {device.factor:.3g}"
 
 
 def draw_topology(
@@ -71,9 +71,9 @@ def draw_topology(
     places = _places(topology, chain)
     columns = max(column for column, _ in places.values()) + 1
     rows = max(row for _, row in places.values()) + 1
-    gap = 150.0 if columns <= 5 else 700.0 / columns
+    gap = 128.0 if columns <= 5 else 640.0 / columns
     box_w = (WIDTH - 4 - gap * (columns - 1)) / columns
-    strip_y = rows * ROW_H + 8
+    strip_y = BOX_H + (rows - 1) * (SIDE_H + SIDE_GAP) + 32
     spans = stage_spans(chain, stops)
     took = {(s.device, s.start, s.stop): s.p50_s.value for s in stages}
     ran = ", ".join(f"{d} runs operators {a} to {b - 1}" for d, (a, b) in spans.items()) or "no stage was seen"
@@ -81,7 +81,10 @@ def draw_topology(
 
     def corner(device: str) -> tuple[float, float]:
         column, row = places[device]
-        return 2 + column * (box_w + gap), 2 + row * ROW_H
+        return 2 + column * (box_w + gap), 2 + (BOX_H + SIDE_GAP + (row - 1) * (SIDE_H + SIDE_GAP) if row else 0)
+
+    def box_h(device: str) -> float:
+        return BOX_H if places[device][1] == 0 else SIDE_H
 
     rates = {(s.src, s.dst): s for s in conditions.links}
     down = {s.id for s in conditions.devices if not s.up}
@@ -98,10 +101,10 @@ def draw_topology(
         (ax, ay), (bx, by) = corner(a), corner(b)
         state = rates.get((forward.src, forward.dst))
         changed = state is not None and (state.rate_bps is not None or not state.up)
-        y1, y2 = ay + BOX_H / 2, by + BOX_H / 2
+        y1, y2 = ay + box_h(a) / 2, by + box_h(b) / 2
         if places[a][0] == places[b][0]:
             x1 = x2 = ax + box_w / 2
-            y1, y2 = ay + BOX_H, by
+            y1, y2 = ay + box_h(a), by
         else:
             x1, x2 = ax + box_w, bx
         svg.line(x1, y1, x2, y2, "link" + (" changed" if changed else "") + ("" if (a, b) in used else " idle"))
@@ -116,24 +119,26 @@ def draw_topology(
         loss = f", {100 * forward.loss:.3g} % loss" if forward.loss else ""
         svg.text(middle, y1 - 9, f"{format_seconds(forward.delay_s)}{loss}", "mid small soft")
         if (a, b) in used and (a, b) in crossing:
-            svg.text(middle, y1 + 18, f"{format_bytes(crossing[a, b])} a request", "mid small soft")
+            svg.text(middle, y1 + 18, f"{format_bytes(crossing[a, b])} sent", "mid small soft")
         elif (a, b) not in used and a in chain and b in chain:
             svg.text(middle, y1 + 18, "not used", "mid small soft")
     for device in topology.devices:
         x, y = corner(device.id)
-        svg.rect(x, y, box_w, BOX_H, cls="box" + (" idle" if device.id in down else ""), r=9)
+        svg.rect(x, y, box_w, box_h(device.id), cls="box" + (" idle" if device.id in down else ""), r=9)
         svg.text(x + 14, y + 26, device.id, "strong")
         svg.text(x + box_w - 14, y + 26, "down" if device.id in down else ROLES[device.role], "small soft end")
         svg.text(x + 14, y + 45, _speed(device), "small soft")
         if device.id in spans:
             start, stop = spans[device.id]
             seconds = took.get((device.id, start, stop))
-            said = f"operators {start}–{stop - 1}" + (f": {format_seconds(seconds)}" if seconds is not None else "")
-            svg.rect(x + 10, y + 57, box_w - 20, 29, fill=colour(chain.index(device.id)), r=6, title=said)
-            svg.text(x + box_w / 2, y + 76, said, "mid small on")
+            said = f"operators {start}–{stop - 1}"
+            fill = colour(chain.index(device.id))
+            svg.rect(x + 10, y + 56, box_w - 20, 46, fill=fill, r=6, title=f"{device.id}: {said}")
+            svg.text(x + box_w / 2, y + 75, said, "mid small on")
+            svg.text(x + box_w / 2, y + 92, "" if seconds is None else format_seconds(seconds), "mid small on")
         elif device.id in chain:
             k = chain.index(device.id)
-            svg.text(x + 14, y + 76, "forwards" if k < last else "not used", "small soft")
+            svg.text(x + 14, y + 84, "forwards" if k < last else "not used", "small soft")
     _strip(svg, strip_y, spans, chain, num_operators)
     return svg.render()
 

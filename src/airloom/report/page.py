@@ -164,7 +164,7 @@ def _timeline(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
     for phase, s in zip(phases, judged.phases, strict=False):
         if s.predicted_s is not None and phase.first_request in start_of:
             expected.append(Expected(start_of[phase.first_request], s.predicted_s.value))
-    seen = set()
+    seen: set[tuple[str, bool]] = set()
     for at_s, _, peer, up in series.peers:
         if 0 < at_s < series.seconds and (peer, up) not in seen and len(seen) < MAX_PEER_MARKS:
             seen.add((peer, up))

@@ -1,0 +1,123 @@
+"""`airloom report`: a run folder or traces as a page, pictures, a Perfetto trace, JSON."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airloom.report.summary import Summary
+
+HELP = "show what a run gained: one HTML page, PNGs, a trace for Perfetto, JSON"
+EPILOG = """\
+examples:
+  airloom report out/ --out report.html
+  airloom report out/ --png figures/ --perfetto trace.json
+  airloom report ue.jsonl mec.jsonl --json
+
+The page is a single file: mail it, print it, open it offline. Every number in it says
+whether it was measured, modelled or published. Open trace.json at https://ui.perfetto.dev.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="a run folder, or trace files (.jsonl)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page; report.html in the run folder by default")
+    parser.add_argument("--png", type=Path, metavar="DIR", help="write the figures as PNGs here")
+    parser.add_argument("--perfetto", type=Path, metavar="FILE", help="write a Chrome trace that Perfetto opens")
+    parser.add_argument(
+        "--json", action="store_true", help="print the numbers as JSON; writes the page only with --out"
+    )
+
+
+def summary_table(summary: Summary) -> str:
+    """The schemes of a run as text."""
+    from airloom.cli.terminal import table
+    from airloom.units import format_bytes, format_joules, format_percent, format_seconds
+
+    rows = []
+    for s in summary.schemes:
+        rows.append(
+            [
+                s.title,
+                f"{s.results}/{s.requests}",
+                "–" if s.p50_s is None else format_seconds(s.p50_s.value),
+                "–" if s.p95_s is None else format_seconds(s.p95_s.value),
+                "–" if s.throughput_hz is None else f"{s.throughput_hz.value:.1f} /s",
+                "–" if s.accuracy is None else format_percent(s.accuracy.value),
+                "–" if s.source_energy_j is None else format_joules(s.source_energy_j.value),
+                "–" if s.wire_nbytes is None else format_bytes(s.wire_nbytes.value),
+            ]
+        )
+    return table(rows, ["scheme", "results", "p50", "p95", "rate", "accuracy", "source energy", "bytes"])
+
+
+def predictions_table(summary: Summary) -> str:
+    """Predicted beside measured as text; empty where nothing was predicted."""
+    from airloom.cli.terminal import table
+    from airloom.units import format_seconds
+
+    rows = []
+    for s in summary.schemes:
+        for k, phase in enumerate(s.phases):
+            if phase.predicted_s is None:
+                continue
+            rows.append(
+                [
+                    s.title if k == 0 else "",
+                    phase.name,
+                    format_seconds(phase.predicted_s.value),
+                    "–" if phase.p50_s is None else format_seconds(phase.p50_s.value),
+                    "–" if phase.error is None else f"{100 * phase.error:+.1f} %",
+                ]
+            )
+    return table(rows, ["scheme", "phase", "predicted", "measured p50", "off by"], "llrrr") if rows else ""
+
+
+def run(args: argparse.Namespace) -> int:
+    from airloom.cli.terminal import Progress, emit_json
+    from airloom.files import write_aside
+    from airloom.report.folder import read_run
+    from airloom.report.page import render_page
+
+    written: list[Path] = []
+    with Progress("reporting") as progress:
+        found = read_run(args.traces)
+        summary = found.summary()
+        progress.advance(note="page")
+        first = args.traces[0]
+        out = args.out
+        if out is None and not args.json:
+            out = (first if first.is_dir() else first.parent) / "report.html"
+        if out is not None:
+            write_aside(out, render_page(found, summary).encode())
+            written.append(out)
+        if args.perfetto is not None:
+            import msgspec
+
+            from airloom.report.perfetto import to_perfetto
+
+            progress.advance(note="trace")
+            write_aside(args.perfetto, msgspec.json.encode(to_perfetto(found)))
+            written.append(args.perfetto)
+        if args.png is not None:
+            from airloom.report.plots import write_plots
+
+            progress.advance(note="figures")
+            written += write_plots(found, args.png, summary)
+    if args.json:
+        emit_json(summary)
+        return 0
+    print(summary.headline)
+    print()
+    print(summary_table(summary))
+    if predictions := predictions_table(summary):
+        print(f"\n{predictions}")
+    print("\nTimes are measured, predictions and energy modelled; energy and bytes are for one result."
+          if not summary.simulated else "\nSimulated: every number is modelled.")  # fmt: skip
+    if summary.truncated_lines:
+        print(f"{summary.truncated_lines} trace lines were cut short by a host that was killed.")
+    for path in written:
+        print(f"wrote {path}")
+    return 0
