@@ -1,8 +1,8 @@
 """A split cost message as bytes: a header with version and kind, and exactly 4(L+1) bytes of costs.
 
-    0 u8 version   4 u16 host   8 u32 update   16 8s graph digest
-    1 u8 kind      6 u16 sink  12 u32 cuts     24 u64 wave       32 float32 per cut, little-endian
-    2 2x
+0 u8 version   4 u16 host   8 u32 update   16 8s graph digest
+1 u8 kind      6 u16 sink  12 u32 cuts     24 u64 wave       32 float32 per cut, little-endian
+2 2x
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def encode_split_cost(message: SplitCost) -> bytes:
 
 def decode_split_cost(data: bytes | bytearray | memoryview, num_cuts: int) -> SplitCost:
     """The message; WireError unless it holds exactly `num_cuts` = L + 1 costs, each at least 0, the last one 0."""
-    if len(data) != HEADER_NBYTES + 4 * num_cuts:
-        raise WireError(f"a split cost message of {len(data)} bytes, {num_cuts} cuts take {HEADER_NBYTES + 4 * num_cuts}")
+    size = HEADER_NBYTES + 4 * num_cuts
+    if len(data) != size:
+        raise WireError(f"a split cost message of {len(data)} bytes, {num_cuts} cuts take {size}")
     version, kind, host, sink, update, cuts, graph, wave = _HEAD.unpack_from(data)
     if (version, kind, cuts) != (VERSION, SCALAR, num_cuts) or bytes(data[2:4]) != b"\0\0" or wave > _MAX_WAVE:
         raise WireError(f"not a split cost message of version {VERSION}: {bytes(data[:HEADER_NBYTES]).hex()}")

@@ -1,0 +1,120 @@
+"""What a link's own traffic shows: rate from the spread of trains, round trip and loss from reports."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_MIN_BLOCKS = 4
+# Below this the receiver's clock, not the link, sets the spread.
+_MIN_SPREAD_S = 50e-6
+_PAUSE_S = 0.01
+_MAX_LOSS_CORRECTED = 0.3
+
+
+class TrainMeter:
+    """Rate of a link by packet train dispersion (Jain and Dovrolis, 2003), at the receiver.
+
+    Blocks of a train left back to back, so the link's own rate spaces them. Hosts delay single
+    packets by a millisecond or so; the estimate is the mean of the middle half, by time, of the
+    last trains: a slowed link's trains last longer and so outweigh the old ones at once.
+    """
+
+    def __init__(self, *, trains: int = 12, age_s: float = 10.0) -> None:
+        self._samples: deque[tuple[float, float, float]] = deque(maxlen=trains)  # (bit/s, spread_s, at_s)
+        self._age_s = age_s
+        self._train = -1
+        self._first_index = self._last_index = 0
+        self._first_s = self._last_s = 0.0
+        self._nbytes = self._batch_nbytes = 0
+        self._blocks = 0
+
+    def arrived(self, train: int, index: int, nbytes: int, at_s: float) -> None:
+        """A block came first hand; `nbytes` are those of its IP packet. Blocks taken in at once share `at_s`."""
+        if train != self._train:
+            self.close()
+            self._train, self._first_index, self._first_s = train, index, at_s
+            self._last_s, self._nbytes, self._batch_nbytes, self._blocks = at_s, 0, 0, 0
+        elif at_s > self._last_s:
+            # What came with the last stamp was on the link from that stamp to this one.
+            self._nbytes += self._batch_nbytes
+            self._batch_nbytes, self._last_s = 0, at_s
+        self._last_index = index
+        self._batch_nbytes += nbytes
+        self._blocks += 1
+
+    def close(self) -> None:
+        """The train is over; take its sample."""
+        spread_s = self._last_s - self._first_s
+        if self._blocks >= _MIN_BLOCKS and spread_s >= _MIN_SPREAD_S:
+            nbytes = float(self._nbytes)
+            # Blocks lost on the way took their time on the link; a train with many losses met a
+            # full buffer instead, and those never did.
+            expected = self._last_index - self._first_index + 1
+            if self._blocks < expected <= self._blocks / (1.0 - _MAX_LOSS_CORRECTED):
+                nbytes *= (expected - 1) / (self._blocks - 1)
+            if nbytes:
+                self._samples.append((nbytes * 8.0 / spread_s, spread_s, self._last_s))
+        self._train, self._blocks = -1, 0
+
+    def flush(self, at_s: float) -> None:
+        """Close a train whose rest would have come by now."""
+        if self._blocks and at_s - self._last_s > _PAUSE_S:
+            self.close()
+
+    def rate_bps(self, at_s: float) -> float:
+        """The estimate, or 0 where no train told anything of late."""
+        samples = sorted(s for s in self._samples if at_s - s[2] <= self._age_s)
+        if not samples:
+            return 0.0
+        total_s = sum(spread_s for _, spread_s, _ in samples)
+        low_s, high_s = total_s / 4, total_s * 3 / 4
+        bits = seconds = begin_s = 0.0
+        for rate, spread_s, _ in samples:
+            end_s = begin_s + spread_s
+            share_s = min(end_s, high_s) - max(begin_s, low_s)
+            if share_s > 0:
+                bits += rate * share_s
+                seconds += share_s
+            begin_s = end_s
+        return bits / seconds
+
+
+class RttMeter:
+    """Round trip: a smoothed one (RFC 6298) for timers, and the smallest of late for the link's delay."""
+
+    def __init__(self, *, memory_s: float = 10.0) -> None:
+        self.smoothed_s: float | None = None
+        self._memory_s = memory_s
+        self._least = self._least_before = float("inf")
+        self._since_s = 0.0
+
+    def sample(self, rtt_s: float, now_s: float) -> None:
+        if now_s - self._since_s > self._memory_s:
+            self._least_before, self._least, self._since_s = self._least, float("inf"), now_s
+        self._least = min(self._least, rtt_s)
+        self.smoothed_s = rtt_s if self.smoothed_s is None else self.smoothed_s + (rtt_s - self.smoothed_s) / 8
+
+    @property
+    def least_s(self) -> float | None:
+        least = min(self._least, self._least_before)
+        return None if least == float("inf") else least
+
+
+class LossMeter:
+    """Share of blocks lost at first transmission, over about the last `memory` blocks."""
+
+    def __init__(self, *, memory: float = 2000.0) -> None:
+        self._memory = memory
+        self._arrived = self._lost = 0.0
+
+    def add(self, arrived: int, lost: int) -> None:
+        total = self._arrived + self._lost
+        keep = 1.0 if total <= self._memory else self._memory / total
+        self._arrived = self._arrived * keep + arrived
+        self._lost = self._lost * keep + lost
+
+    @property
+    def loss(self) -> float | None:
+        """None before the first block."""
+        total = self._arrived + self._lost
+        return self._lost / total if total else None

@@ -1,0 +1,468 @@
+"""The receiving half of a link: blocks to messages, and what to ask for again.
+
+A block is decrypted straight into its message's buffer. A gap is asked for as soon as three later
+blocks have come, in mid-stream; every later block says up to which report its sender has `heard`,
+so a repair that was lost is known to be lost when the next block comes, not after a timeout. Only
+silence needs a timer. After `rounds` repairs of a block the receiver gives it up; what is given up
+is zero-filled and reported as the exact ranges (nothing is ever made up).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from airloom.errors import WireError
+from airloom.wire.blocks import (
+    BLOCK_BYTES,
+    DONE,
+    HEADER_BYTES,
+    MAX_RANGE,
+    PACKET_OVERHEAD,
+    PARTIAL,
+    RANGE_BYTES,
+    REFUSED,
+    REPORT_BYTES,
+    ROOM,
+    STATE_BYTES,
+    Mark,
+    MessageState,
+    Report,
+    after,
+    num_blocks,
+)
+from airloom.wire.header import head_nbytes
+from airloom.wire.meters import LossMeter, TrainMeter
+from airloom.wire.seal import TAG_BYTES, Opener
+
+_REORDER = 3  # a gap counts once so many later blocks have come
+_REPORT_EVERY_S = 0.025
+_REPORT_EVERY_BLOCKS = 128
+_MIN_REPEAT_S, _MAX_REPEAT_S = 0.005, 0.2
+_SHUT = 1024  # how many finished messages are remembered one by one
+_NOT_ASKED = -1
+_STATES = 24  # messages in one report
+
+
+class Complete(NamedTuple):
+    """A message, whole or with `missing` byte ranges (ascending, zero-filled)."""
+
+    id: int
+    buffer: bytearray
+    missing: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class ReceiverLimits:
+    """Bounds on what a receiver holds and does.
+
+    Attributes:
+        message_bytes: the largest message taken.
+        partial_bytes, partial_messages: what may be incomplete at once, per peer.
+        rounds: repairs of a block before it is given up (three times as many for block 0, without
+            which a message means nothing).
+        patience_s: a partial message ends after so long without a word of it.
+        max_missing: a message that lacks more than this share is dropped.
+    """
+
+    message_bytes: int = 64 << 20
+    partial_bytes: int = 128 << 20
+    partial_messages: int = 256
+    rounds: int = 4
+    patience_s: float = 1.0
+    max_missing: float = 0.5
+
+
+class Budget:
+    """Bytes that several receivers share."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.left = nbytes
+
+    def take(self, nbytes: int) -> bool:
+        if nbytes > self.left:
+            return False
+        self.left -= nbytes
+        return True
+
+    def give(self, nbytes: int) -> None:
+        self.left += nbytes
+
+
+class _Incoming:
+    """A message that is not complete."""
+
+    __slots__ = (
+        "asked",
+        "buffer",
+        "count",
+        "gaps",
+        "given_up",
+        "got",
+        "high",
+        "id",
+        "left",
+        "nbytes",
+        "rounds",
+        "touched_s",
+        "view",
+    )  # fmt: skip
+
+    def __init__(self, id_: int, nbytes: int, now_s: float) -> None:
+        self.id, self.nbytes = id_, nbytes
+        self.count = num_blocks(nbytes)
+        self.buffer = bytearray(nbytes)
+        self.view = memoryview(self.buffer)
+        self.got = bytearray(self.count)
+        self.left = self.count
+        self.high = 0  # every block below is here, known to be missing, or in `gaps`
+        self.gaps: list[tuple[int, int]] = []  # not yet believed to be lost
+        self.asked: dict[int, int] = {}  # block known to be missing -> the report that first asked, this round
+        self.rounds: dict[int, int] = {}
+        self.given_up: set[int] = set()
+        self.touched_s = now_s
+
+
+class MessageReceiver:
+    """Receives from one peer. Sans I/O: `block` and `mark` take what is authentic, `events` tells."""
+
+    def __init__(self, opener: Opener, *, limits: ReceiverLimits | None = None, budget: Budget | None = None) -> None:
+        self._opener = opener
+        self.limits = limits or ReceiverLimits()
+        self._budget = budget or Budget(1 << 62)
+        self._active: dict[int, _Incoming] = {}
+        self._held = 0
+        self._shut: OrderedDict[int, int] = OrderedDict()  # finished message -> DONE or REFUSED
+        self._floor = 0  # every message below is finished, or under way
+        self._tell: dict[int, int] = {}  # finished messages the next report names
+        self._scratch = memoryview(bytearray(ROOM))
+        self._seq = 0
+        self._heard = 0
+        self._stamp: int | None = None
+        self._stamp_s = -math.inf
+        self._arrived = self._lost = 0
+        self._metered = (0, 0)
+        self._unreported = 0
+        self._report_s = math.inf
+        self._repeat_s = math.inf
+        self._repeat_gap_s = _MIN_REPEAT_S
+        self._rtt_s = 0.0
+        self._trains = TrainMeter()
+        self.loss_meter = LossMeter()
+        self.events: list[Complete] = []
+        self.counts: dict[str, int] = {}
+
+    # --- what comes in -------------------------------------------------------------------------
+
+    def block(self, datagram: memoryview, header: tuple[int, ...], now_s: float, arrival_s: float) -> None:
+        """Take a data block with the unpacked `header`; WireError (with the reason as its text) refuses it.
+
+        `arrival_s` is when it came, at or before `now_s` on the same clock.
+        """
+        _, _, train, _, id_, nbytes, index, stamp, heard = header
+        message = self._active.get(id_)
+        if message is None:
+            message = self._first_block(datagram, id_, nbytes, index, now_s)
+        else:
+            if nbytes != message.nbytes or index >= message.count:
+                raise WireError("malformed")
+            if message.got[index]:
+                raise WireError("duplicate")
+            start = index * ROOM
+            stop = min(start + ROOM, nbytes)
+            if len(datagram) != stop - start + HEADER_BYTES + TAG_BYTES:
+                raise WireError("malformed")
+            # Bytes that turn out not to be authentic land in a range that still counts as missing.
+            self._open(id_ + index, datagram, message.view[start:stop])
+        message.got[index] = 1
+        message.left -= 1
+        message.touched_s = now_s
+        self._unreported += 1
+        if index == message.high:
+            message.high = index + 1
+            fresh = True
+        elif index > message.high:
+            message.gaps.append((message.high, index))
+            message.high = index + 1
+            fresh = True
+        else:
+            fresh = message.asked.pop(index, None) is None and index not in message.given_up
+            message.given_up.discard(index)
+        if fresh:
+            self._arrived += 1
+            self._trains.arrived(train, index, len(datagram) + PACKET_OVERHEAD, arrival_s)
+            self.departed(stamp, heard, now_s)
+            if message.gaps:
+                self._confirm(message, message.high - _REORDER, now_s)
+        if message.left == len(message.given_up):
+            self._settle(message, now_s)
+        elif self._unreported >= _REPORT_EVERY_BLOCKS:
+            self._report_s = now_s
+        elif self._report_s == math.inf:
+            self._report_s = now_s + _REPORT_EVERY_S
+
+    def mark(self, mark: Mark, now_s: float) -> None:
+        """The sender's word of what has left so far."""
+        if mark.rtt_us:
+            self._rtt_s = mark.rtt_us * 1e-6
+        for id_, nbytes, upto in mark.messages:
+            message = self._active.get(id_)
+            if message is None:
+                if id_ in self._shut or id_ < self._floor:
+                    self._tell[id_] = self._shut.get(id_, REFUSED)
+                    continue
+                try:
+                    message = self._open_message(id_, nbytes, now_s)
+                except WireError as error:
+                    self._drop(str(error))
+                    continue
+            if nbytes != message.nbytes:
+                self._drop("malformed")
+                continue
+            message.touched_s = now_s
+            if upto > message.high:
+                message.gaps.append((message.high, upto))
+                message.high = upto
+            self._confirm(message, upto, now_s)
+            self._settle(message, now_s)
+        self._report_s = now_s
+
+    def padding(self, header: tuple[int, ...], datagram_nbytes: int, now_s: float, arrival_s: float) -> None:
+        """A block of a probe train came."""
+        self._trains.arrived(header[2], header[6], datagram_nbytes + PACKET_OVERHEAD, arrival_s)
+        if self._report_s == math.inf:
+            self._report_s = now_s + _REPORT_EVERY_S
+
+    def departed(self, stamp: int, heard: int, now_s: float) -> None:
+        """An authentic block that is no repair left at `stamp`, its sender having heard report `heard`."""
+        if self._stamp is None or after(stamp, self._stamp) or now_s - self._stamp_s > 600:
+            self._stamp, self._stamp_s = stamp, now_s
+        if heard != self._heard and after(heard, self._heard) and not after(heard, self._seq):
+            self._heard = heard
+            for message in list(self._active.values()):
+                if message.asked:
+                    self._judge(message, now_s)
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def _first_block(self, datagram: memoryview, id_: int, nbytes: int, index: int, now_s: float) -> _Incoming:
+        """A block of a message not known yet: authentic first, memory after."""
+        if id_ in self._shut:
+            raise WireError("duplicate")
+        if id_ < self._floor:
+            raise WireError("replayed")
+        if nbytes == 0 or index >= num_blocks(nbytes):
+            raise WireError("malformed")
+        start = index * ROOM
+        size = min(ROOM, nbytes - start)
+        if len(datagram) != size + HEADER_BYTES + TAG_BYTES:
+            raise WireError("malformed")
+        plain = self._scratch[:size]
+        self._open(id_ + index, datagram, plain)
+        message = self._open_message(id_, nbytes, now_s)
+        message.view[start : start + size] = plain
+        return message
+
+    def _open(self, counter: int, datagram: memoryview, out: memoryview) -> None:
+        try:
+            self._opener.open_into(counter, datagram[HEADER_BYTES:], datagram[:HEADER_BYTES], out)
+        except (WireError, OverflowError):
+            raise WireError("unauthentic") from None
+
+    def _open_message(self, id_: int, nbytes: int, now_s: float) -> _Incoming:
+        limits = self.limits
+        if nbytes > limits.message_bytes:
+            self._shut_message(id_, REFUSED)
+            self._report_s = now_s
+            raise WireError("oversized")
+        if len(self._active) >= limits.partial_messages or self._held + nbytes > limits.partial_bytes:
+            raise WireError("memory")
+        if not self._budget.take(nbytes):
+            raise WireError("memory")
+        self._held += nbytes
+        message = self._active[id_] = _Incoming(id_, nbytes, now_s)
+        return message
+
+    def _confirm(self, message: _Incoming, below: int, now_s: float) -> None:
+        """Gaps that end at or before block `below` are losses: ask for them."""
+        kept = []
+        for start, stop in message.gaps:
+            if stop > below:
+                kept.append((start, stop))
+                continue
+            missing = [k for k in range(start, stop) if not message.got[k]]
+            self._lost += len(missing)
+            message.asked.update(dict.fromkeys(missing, _NOT_ASKED))
+            if missing:
+                self._report_s = now_s
+        message.gaps = kept
+
+    def _judge(self, message: _Incoming, now_s: float) -> None:
+        """Repairs that left before a block which has come, and are not here, are lost: another round."""
+        for index, seq in list(message.asked.items()):
+            if seq == _NOT_ASKED or after(seq, self._heard):
+                continue
+            rounds = message.rounds[index] = message.rounds.get(index, 0) + 1
+            if rounds >= (3 * self.limits.rounds if index == 0 else self.limits.rounds):
+                del message.asked[index]
+                message.given_up.add(index)
+            else:
+                message.asked[index] = _NOT_ASKED
+                self._report_s = now_s
+        self._settle(message, now_s)
+
+    def _settle(self, message: _Incoming, now_s: float) -> None:
+        """Finish the message if nothing more of it can come."""
+        if message.left == len(message.given_up) and message.id in self._active:
+            self._finish(message, now_s)
+
+    def _finish(self, message: _Incoming, now_s: float) -> None:
+        """Deliver what is here, or drop it where that is too little."""
+        del self._active[message.id]
+        self._held -= message.nbytes
+        self._budget.give(message.nbytes)
+        missing = self._missing(message) if message.left else ()
+        lacking = sum(stop - start for start, stop in missing)
+        delivered = not missing or (self._has_head(message) and lacking <= self.limits.max_missing * message.nbytes)
+        for start, stop in missing:
+            # A block that was not authentic may have left bytes here.
+            message.view[start:stop] = bytes(stop - start)
+        message.view.release()
+        if delivered:
+            self.events.append(Complete(message.id, message.buffer, missing))
+            if missing:
+                self.counts["delivered_with_gaps"] = self.counts.get("delivered_with_gaps", 0) + 1
+                self.counts["missing_bytes"] = self.counts.get("missing_bytes", 0) + lacking
+        else:
+            self._drop("incomplete")
+        self._shut_message(message.id, DONE if delivered else REFUSED)
+        self._report_s = now_s
+
+    @staticmethod
+    def _has_head(message: _Incoming) -> bool:
+        """Whether all blocks that hold the message's head are here."""
+        if not message.got[0]:
+            return False
+        try:
+            size = head_nbytes(message.view[: min(ROOM, message.nbytes)])
+        except WireError:
+            return True  # it is all the sender's; whoever decodes it says what is wrong
+        return all(message.got[: min(message.count, -(-size // ROOM))])
+
+    def _missing(self, message: _Incoming) -> tuple[tuple[int, int], ...]:
+        """Byte ranges of the blocks that are not here."""
+        lost = [k for k in range(message.count) if not message.got[k]]
+        edges = [-1, *(i for i, (a, b) in enumerate(pairwise(lost)) if b != a + 1), len(lost) - 1]
+        return tuple(
+            (lost[low + 1] * ROOM, min((lost[high] + 1) * ROOM, message.nbytes)) for low, high in pairwise(edges)
+        )
+
+    def _shut_message(self, id_: int, status: int) -> None:
+        self._shut[id_] = self._tell[id_] = status
+        if len(self._shut) > _SHUT:
+            old, _ = self._shut.popitem(last=False)
+            self._floor = max(self._floor, old + 1)
+
+    def close(self) -> None:
+        """Give back the memory of all partial messages."""
+        for message in self._active.values():
+            self._budget.give(message.nbytes)
+        self._active.clear()
+        self._held = 0
+
+    # --- what goes out -------------------------------------------------------------------------
+
+    def poll(self, now_s: float) -> Report | None:
+        """The next report to send, or None until `next_time`."""
+        for message in [m for m in self._active.values() if now_s - m.touched_s >= self.limits.patience_s]:
+            self._drop("silent")
+            self._finish(message, now_s)
+        if now_s < self._report_s and now_s < self._repeat_s:
+            return None
+        if now_s >= self._repeat_s:
+            self._repeat_gap_s = min(self._repeat_gap_s * 1.5, _MAX_REPEAT_S)
+        else:
+            self._repeat_gap_s = min(_MAX_REPEAT_S, max(_MIN_REPEAT_S, self._rtt_s / 3))
+        return self._report(now_s)
+
+    def next_time(self) -> float:
+        """When `poll` may have something to give."""
+        times = [self._report_s, self._repeat_s]
+        if self._active:
+            times.append(min(m.touched_s for m in self._active.values()) + self.limits.patience_s)
+        return min(times)
+
+    def _report(self, now_s: float) -> Report:
+        self._seq = (self._seq + 1) & 0xFFFFFFFF
+        room = ROOM - REPORT_BYTES
+        states: list[MessageState] = []
+        for id_ in list(self._tell):
+            if room < STATE_BYTES or len(states) >= _STATES:
+                break
+            states.append(MessageState(id_, self._tell.pop(id_), 0))
+            room -= STATE_BYTES
+        complete = not self._tell
+        for message in self._active.values():
+            if room < STATE_BYTES:
+                complete = complete and _NOT_ASKED not in message.asked.values()
+                continue
+            room -= STATE_BYTES
+            lacks, whole = self._lacks(message, room // RANGE_BYTES)
+            complete = complete and whole
+            room -= len(lacks) * RANGE_BYTES
+            states.append(MessageState(message.id, PARTIAL, message.count - message.left, lacks))
+        waiting = any(m.asked for m in self._active.values())
+        self._repeat_s = now_s + self._repeat_gap_s if waiting else math.inf
+        # What did not fit goes into the next report, at once.
+        self._report_s = math.inf if complete else now_s
+        self._unreported = 0
+        self.loss_meter.add(self._arrived - self._metered[0], self._lost - self._metered[1])
+        self._metered = (self._arrived, self._lost)
+        self._trains.flush(now_s)
+        hold_us = 0 if self._stamp is None else int((now_s - self._stamp_s) * 1e6)
+        return Report(
+            self._seq, self._stamp, max(0, hold_us), self._trains.rate_bps(now_s), self._arrived, self._lost,
+            tuple(states),
+        )  # fmt: skip
+
+    def _lacks(self, message: _Incoming, most: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+        """At most `most` ranges to ask for, and whether all new ones are among them; notes that they are asked.
+
+        Those asked for before and not answered are named again: the report that asked may be lost,
+        and `heard` of this one must mean them too.
+        """
+        asked = message.asked
+        new = sorted(index for index, seq in asked.items() if seq == _NOT_ASKED)
+        ranges: list[tuple[int, int]] = []
+        for index in (*new, *sorted(index for index, seq in asked.items() if seq != _NOT_ASKED)):
+            if ranges and sum(ranges[-1]) == index and ranges[-1][1] < MAX_RANGE:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
+            elif len(ranges) < most:
+                ranges.append((index, 1))
+            else:
+                break
+            if asked[index] == _NOT_ASKED:
+                asked[index] = self._seq
+        return tuple(ranges), all(asked[index] != _NOT_ASKED for index in new)
+
+    def rate_bps(self, now_s: float) -> float | None:
+        """The link's rate towards this host, None where not known."""
+        return self._trains.rate_bps(now_s) or None
+
+    @property
+    def idle(self) -> bool:
+        return not self._active
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of messages that are not complete."""
+        return self._held
+
+    def _drop(self, reason: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+assert BLOCK_BYTES == ROOM + HEADER_BYTES + TAG_BYTES
