@@ -101,7 +101,7 @@ def _crossing(scheme: SchemeRun, phases: Sequence[Phase], which: int) -> dict[tu
     total: dict[tuple[str, str], int] = defaultdict(int)
     sends: dict[tuple[str, str], set[int]] = defaultdict(set)
     for event in scheme.events:
-        index = scheme.series.index.get(event.request)
+        index = scheme.series.index_of(event)
         if event.kind != "send" or event.data.get("what", "task") != "task" or index is None:
             continue
         nbytes, dst = event.data.get("wire_nbytes", event.data.get("nbytes")), str(event.data.get("dst"))

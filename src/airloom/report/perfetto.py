@@ -52,13 +52,13 @@ def to_perfetto(run: Run) -> Json:
                 flow += 1
                 dst = event.data.get("dst")
                 what = event.data.get("what", "task")
-                sends[event.host, dst, event.request, event.attempt, what].append((flow, at))
+                sends[event.host, dst, event.data.get("source"), event.request, event.attempt, what].append((flow, at))
                 events.append(_slice(f"send {what} to {dst}", "transfer", at, 1.0, track, args))
                 events.append({"ph": "s", "id": flow, "name": "transfer", "cat": "transfer", "ts": at, **track})
             elif event.kind == "arrive":
                 src, what = event.data.get("src"), event.data.get("what", "task")
                 events.append(_slice(f"{what} from {src}", "transfer", at, 1.0, track, args))
-                waiting = sends.get((src, event.host, event.request, event.attempt, what))
+                waiting = sends.get((src, event.host, event.data.get("source"), event.request, event.attempt, what))
                 if waiting:
                     number, _ = waiting.pop(0)
                     end = {"ph": "f", "bp": "e", "id": number, "name": "transfer", "cat": "transfer", "ts": at}

@@ -21,7 +21,8 @@ class Served:
         took_s: from submission to outcome.
         outcome: `result`, the name of an error, or `lost` where the trace ends before it.
         stops: for each device of the chain, the cut at which it stopped; () where no stage was seen.
-        missing: bytes that were zero-filled on the way.
+        missing_share: share of the bytes on its way that never came and were zero-filled.
+        predicted_s: what its source expected of the attempt that had the result, where it knew.
     """
 
     index: int
@@ -30,7 +31,8 @@ class Served:
     outcome: str
     stops: tuple[int, ...] = ()
     attempts: int = 1
-    missing: int = 0
+    missing_share: float = 0.0
+    predicted_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,14 @@ class Series:
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
     peers: list[tuple[float, str, str, bool]] = field(default_factory=list)
-    # request id -> its place in the order of submission
-    index: dict[int | None, int] = field(default_factory=dict)
+    # (source, request) -> its place in the order of submission
+    index: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    missing_nbytes: int = 0
     seconds: float = 0.0
+
+    def index_of(self, event: Event) -> int | None:
+        """The place in the order of submission of the request that `event` belongs to."""
+        return self.index.get(_key(event, self.chain))
 
     @property
     def num_operators(self) -> int:
@@ -68,6 +75,13 @@ class Series:
 
 def _int(value: object) -> int:
     return int(value) if isinstance(value, int | float) else 0
+
+
+def _key(event: Event, chain: Sequence[str]) -> tuple[str, int | None]:
+    """Whose request, and which: sources number their requests each for itself."""
+    own = event.kind in ("submit", "attempt", "result", "error")
+    source = event.host if own else event.data.get("source", chain[0] if chain else "")
+    return str(source), event.request
 
 
 def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
@@ -101,58 +115,62 @@ def _stops(chain: Sequence[str], stages: Iterable[Event]) -> tuple[int, ...]:
 
 def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
     """Order a trace by request; `chain` names the devices from source to sink where it is known."""
-    series = Series(chain=chain or chain_of(events))
+    chain = chain or chain_of(events)
+    series = Series(chain=chain)
     submits = sorted((e for e in events if e.kind == "submit"), key=lambda e: (e.at_s, e.request or 0))
     began = submits[0].at_s if submits else min((e.at_s for e in events), default=0.0)
-    index = {event.request: k for k, event in enumerate(submits)}
-    ends = {e.request: e for e in reversed(events) if e.kind in ("result", "error")}
-    stages: dict[int | None, list[Event]] = defaultdict(list)
-    attempts: dict[int | None, int] = defaultdict(int)
+    series.index = {_key(event, chain): k for k, event in enumerate(submits)}
+    # The first end counts: a request has one outcome.
+    ends = {_key(e, chain): e for e in reversed(events) if e.kind in ("result", "error")}
+    stages: dict[tuple[str, int | None], list[Event]] = defaultdict(list)
+    attempts: dict[tuple[str, int | None], int] = defaultdict(int)
     rates: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     sent: dict[tuple[str, str, str], int] = defaultdict(int)
     for event in events:
         data = event.data
         if event.kind == "stage":
-            stages[event.request].append(event)
-            series.stages.append(
-                StageRun(
-                    event.host,
-                    _int(data.get("start")),
-                    _int(data.get("stop")),
-                    event.took_s,
-                    index.get(event.request, -1),
-                )
-            )
+            stages[_key(event, chain)].append(event)
+            start, stop = _int(data.get("start")), _int(data.get("stop"))
+            index = series.index.get(_key(event, chain), -1)
+            series.stages.append(StageRun(event.host, start, stop, event.took_s, index))
         elif event.kind == "attempt":
-            attempts[event.request] += 1
-        elif event.kind in ("send", "repair", "wave"):
-            what = {"repair": "repair", "wave": "control"}.get(event.kind) or str(data.get("what", "task"))
-            ends_at = str(data.get("src")) if event.kind == "wave" else event.host
-            to = event.host if event.kind == "wave" else str(data.get("dst", "?"))
-            sent[ends_at, to, what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+            attempts[_key(event, chain)] += 1
+        elif event.kind == "arrive":
+            series.missing_nbytes += _int(data.get("missing"))
+        elif event.kind in ("send", "repair"):
+            what = "repair" if event.kind == "repair" else str(data.get("what", "task"))
+            sent[event.host, str(data.get("dst", "?")), what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+        elif event.kind == "wave":
+            sent[str(data.get("src", "?")), event.host, "control"] += _int(data.get("wire_nbytes"))
         elif event.kind == "link" and isinstance(rate := data.get("rate_bps"), int | float):
-            rates[event.host, str(data.get("dst", "?"))].append((event.at_s - began, float(rate)))
+            link = str(data.get("src", event.host)), str(data.get("dst", "?"))
+            rates[link].append((event.at_s - began, float(rate)))
         elif event.kind == "drop":
             reason = str(data.get("reason", "?"))
             series.drops[reason] = series.drops.get(reason, 0) + (_int(data.get("count")) or 1)
         elif event.kind == "peer":
             series.peers.append((event.at_s - began, event.host, str(data.get("peer", "?")), bool(data.get("up"))))
-    series.rates, series.sent, series.index = dict(rates), dict(sent), dict(index)
+    series.rates, series.sent = dict(rates), dict(sent)
     for k, submit in enumerate(submits):
-        end = ends.get(submit.request)
-        runs = stages[submit.request]
+        key = _key(submit, chain)
+        end, runs = ends.get(key), stages[key]
         if end is not None and end.attempt is not None:
             runs = [r for r in runs if r.attempt == end.attempt] or runs
-        outcome = "lost" if end is None else RESULT if end.kind == "result" else str(end.data.get("error", "error"))
+        predicted = None if end is None else end.data.get("predicted_s")
         series.served.append(
             Served(
                 index=k,
                 submitted_s=submit.at_s - began,
                 took_s=0.0 if end is None else end.at_s - submit.at_s,
-                outcome=outcome,
-                stops=_stops(series.chain, runs),
-                attempts=max(1, attempts[submit.request]),
-                missing=0 if end is None else _int(end.data.get("missing")),
+                outcome="lost"
+                if end is None
+                else RESULT
+                if end.kind == "result"
+                else str(end.data.get("error", "error")),
+                stops=_stops(chain, runs),
+                attempts=max(1, attempts[key]),
+                missing_share=0.0 if end is None else float(end.data.get("missing_share") or 0.0),
+                predicted_s=float(predicted) if isinstance(predicted, int | float) else None,
             )
         )
     done = [s.submitted_s + s.took_s for s in series.served if s.outcome == RESULT]

@@ -78,7 +78,8 @@ class SchemeSummary(Value, frozen=True):
     """One scheme: `p50_s` and the like are over the requests that had a result.
 
     `energy_j` is of all devices and `source_energy_j` of the source alone, for one result;
-    `wire_nbytes` is over all links for one result.
+    `wire_nbytes` is over all links for one result. `missing_nbytes` never came and were zero-filled,
+    which `incomplete` results bear.
     """
 
     name: str
@@ -96,6 +97,7 @@ class SchemeSummary(Value, frozen=True):
     source_energy_j: Figure | None = None
     wire_nbytes: Figure | None = None
     missing_nbytes: int = 0
+    incomplete: int = 0
     phases: tuple[PhaseSummary, ...] = ()
     stages: tuple[StageSummary, ...] = ()
     moves: tuple[Move, ...] = ()
@@ -143,6 +145,9 @@ def _phases(record: SchemeRecord, series: Series, basis: Basis) -> tuple[PhaseSu
     if not phases and record.plan is not None:
         plan = record.plan
         phases = (Phase(name="whole run", predicted_s=plan.predicted_s, stops=plan.stops, basis=plan.basis),)
+    if not phases and (known := [s.predicted_s for s in series.served if s.predicted_s is not None]):
+        # Nobody wrote down what was expected, but the source did with every request.
+        phases = (Phase(name="whole run", predicted_s=float(np.median(known))),)
     out = []
     for k, phase in enumerate(phases):
         served = [s for s in series.served if phase_of(phases, s.index) == k]
@@ -259,7 +264,8 @@ def summarise_scheme(record: SchemeRecord, series: Series, run: RunRecord | None
         energy_j=joules,
         source_energy_j=source_joules,
         wire_nbytes=Figure(value=total / len(results), basis=basis) if results and total else None,
-        missing_nbytes=sum(s.missing for s in series.served),
+        missing_nbytes=series.missing_nbytes,
+        incomplete=sum(s.missing_share > 0 for s in results),
         phases=_phases(record, series, basis),
         stages=_stages(record, series, basis),
         moves=_moves(series),

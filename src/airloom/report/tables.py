@@ -132,7 +132,7 @@ def conditions_list(record: RunRecord | None, summary: Summary) -> str:
         if s.drops:
             said.append((f"{s.title}: refused", ", ".join(f"{n} {reason}" for reason, n in s.drops.items())))
         if s.missing_nbytes:
-            said.append((f"{s.title}: zero-filled", f"{s.missing_nbytes} bytes"))
+            said.append((f"{s.title}: zero-filled", f"{s.missing_nbytes} bytes, in {s.incomplete} results"))
         if s.retried:
             said.append((f"{s.title}: tried again", f"{s.retried} requests"))
         if s.note:
