@@ -28,7 +28,7 @@ def check_profile(profile: Profile, *, where: str) -> None:
         raise ConfigError("no operators: list at least one", where=f"{where}: $.operators")
     if len(profile.cuts) != last + 1:
         raise ConfigError(
-            f"{last} operators have {last + 1} cuts, got {len(profile.cuts)}: one before each operator and one at the end",
+            f"{last} operators have {last + 1} cuts, got {len(profile.cuts)}: one before each and one at the end",
             where=f"{where}: $.cuts",
         )
     for i, op in enumerate(profile.operators):

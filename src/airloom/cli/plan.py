@@ -1,0 +1,238 @@
+"""`airloom plan`: where each operator should run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airloom.core.plan import Plan
+    from airloom.core.problem import Problem
+    from airloom.core.profile import Profile
+    from airloom.core.topology import Conditions, Topology
+
+HELP = "find where each operator of a model should run on a topology"
+
+EPILOG = """\
+example:
+  airloom plan examples/figure2_profile.json examples/figure2.yaml --no-framing
+  airloom plan examples/figure2_profile.json examples/figure2.yaml --no-framing --set 'link=mec->cloud,rate=5 Mbit/s'
+  airloom plan examples/figure2_profile.json examples/line4.yaml --json plan.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", type=Path, help="profile of the model, from `airloom profile` or written by hand")
+    parser.add_argument("topology", type=Path, help="devices and links (YAML)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the plan as JSON; - for standard output, and nothing else"
+    )
+    parser.add_argument("--dry-run", metavar="PLAN", type=Path, help="check this plan against profile and topology")
+    parser.add_argument(
+        "--keep-on-ue",
+        metavar="K",
+        default="0",
+        help="keep the first K operators, or all up to the one of this name, on the source",
+    )
+    parser.add_argument(
+        "--runner-ups", metavar="N", type=int, default=3, help="how many of the next best plans to show"
+    )
+    parser.add_argument("--no-result-back", action="store_true", help="the result stays where it is made")
+    parser.add_argument("--no-framing", action="store_true", help="count payload bytes only, as papers do")
+    parser.add_argument(
+        "--set",
+        metavar="CHANGE",
+        action="append",
+        default=[],
+        help="plan for a changed network: 'link=mec->cloud,rate=5 Mbit/s' (also delay, loss, up, both) or "
+        "'device=mec,load=2'; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from airloom.config import load_topology
+    from airloom.errors import ConfigError
+    from airloom.planner.inputs import load_profile, load_profiles
+    from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY, build_problem
+    from airloom.planner.route import chain
+
+    returns = not args.no_result_back
+    if args.runner_ups < 0:
+        raise ConfigError(f"must not be negative, got {args.runner_ups}", where="--runner-ups")
+    profile = load_profile(args.profile)
+    topology = load_topology(args.topology, result_returns=returns)
+    if args.dry_run is not None:
+        return _dry_run(args.dry_run, topology, profile)
+    conditions = _conditions(args.set, topology)
+    problem = build_problem(
+        topology,
+        chain(topology, conditions=conditions, result_returns=returns),
+        load_profiles(topology, profile),
+        conditions=conditions,
+        framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
+        private_operators=_kept(args.keep_on_ue, profile),
+        result_returns=returns,
+    )
+    from airloom.planner.chain import solve
+    from airloom.planner.planning import make_plan
+
+    plan = make_plan(problem, solve(problem), topology, profile, runner_ups=args.runner_ups)
+    if args.json == "-":
+        from airloom.cli.terminal import emit_json
+
+        emit_json(plan)
+        return 0
+    print(describe(plan, problem, topology, profile))
+    if args.json:
+        from airloom.files import write_value
+
+        write_value(Path(args.json), plan)
+        print(f"\nwritten to {args.json}")
+    return 0
+
+
+def _dry_run(path: Path, topology: Topology, profile: Profile) -> int:
+    import sys
+
+    from airloom.core.plan import Plan
+    from airloom.files import read_value
+    from airloom.planner.check import check_plan
+
+    plan = read_value(path, Plan)
+    mistakes = check_plan(plan, topology, profile)
+    for mistake in mistakes:
+        print(f"airloom: {path}: {mistake}", file=sys.stderr)
+    if mistakes:
+        return 2
+    print(f"{path}: {len(plan.stages)} stages of {plan.model} can run on {' '.join(plan.chain) or topology.name}")
+    return 0
+
+
+def _conditions(texts: list[str], topology: Topology) -> Conditions:
+    from airloom.config import merged, parse_change
+    from airloom.config.changes import check_names
+    from airloom.core.topology import Conditions
+
+    conditions = Conditions()
+    links = {(link.src, link.dst) for link in topology.links}
+    devices = {device.id for device in topology.devices}
+    for text in texts:
+        change = parse_change(text, where="--set")
+        check_names(change, links, devices, where="--set")
+        conditions = merged(conditions, change)
+    return conditions
+
+
+def _kept(text: str, profile: Profile) -> int:
+    """How many operators stay on the source: a number, or up to an operator's name."""
+    from airloom.errors import ConfigError
+
+    names = [op.name for op in profile.operators]
+    if text in names:
+        return names.index(text) + 1
+    if not text.isdecimal() or int(text) > len(names):
+        raise ConfigError(f"expected 0..{len(names)} or an operator's name, got {text!r}", where="--keep-on-ue")
+    return int(text)
+
+
+def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile) -> str:
+    """The plan for a terminal: stages and hops, what lost to it, and what limits it."""
+    from airloom.cli.terminal import table
+    from airloom.units import format_joules, format_percent, format_seconds
+
+    parts = [
+        f"{plan.model}: {problem.num_operators} operators on {' - '.join(plan.chain)}, "
+        f"{format_seconds(plan.predicted_s)} a request ({plan.basis})",
+        table(_path_rows(plan, topology, profile), ("where", "what", "predicted", "basis"), align="llrl"),
+    ]
+    rows = _alternative_rows(plan)
+    parts.append(table(rows, ("beside it", "stages", "predicted", "costs more"), align="llrr"))
+    shares = _shares(plan)
+    limits = ", ".join(f"{name} ({format_percent(shares[name] / plan.predicted_s)})" for name in plan.limits[:3])
+    ends = [f"limited by {limits}"] if limits else []
+    if plan.chain[-1] != topology.sink:
+        ends.append(f"{topology.sink} is out of reach: {plan.chain[-1]} is the end of the chain")
+    if plan.predicted_j is not None:
+        ends.append(f"energy {format_joules(plan.predicted_j)} a request, beyond idle (modelled)")
+    if ends:
+        parts.append("\n".join(ends))
+    return "\n\n".join(parts)
+
+
+def _path_rows(plan: Plan, topology: Topology, profile: Profile) -> list[tuple[str, ...]]:
+    """Stages and hops in the order in which a request meets them."""
+    from airloom.units import format_bytes, format_seconds
+
+    stages = {stage.id: stage for stage in plan.stages}
+    names = [op.name for op in profile.operators]
+    rows: list[tuple[str, ...]] = []
+    for transfer in plan.transfers:
+        what = "result" if not transfer.dst else f"cut {stages[transfer.dst].start}"
+        for hop in transfer.route:
+            rows.append(
+                (
+                    f"{hop.src}->{hop.dst}",
+                    f"{what}, {format_bytes(hop.nbytes)}",
+                    format_seconds(hop.predicted_s),
+                    "modelled",
+                )
+            )
+        if transfer.dst:
+            stage = stages[transfer.dst]
+            device = topology.device(stage.device)
+            first, last = names[stage.start], names[stage.stop - 1]
+            which = first if stage.stop == stage.start + 1 else f"{first} .. {last}"
+            # A device with its own profile says there how its times were had.
+            basis = "modelled" if device.factor != 1.0 else "from its profile" if device.profile else profile.basis
+            rows.append(
+                (stage.device, f"{_span(stage.start, stage.stop)}  {which}", format_seconds(stage.predicted_s), basis)
+            )
+    return rows
+
+
+def _span(start: int, stop: int) -> str:
+    return f"{start}" if stop == start + 1 else f"{start}..{stop - 1}"
+
+
+def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
+    from airloom.planner.baselines import TITLES
+    from airloom.units import format_percent, format_seconds
+
+    rows: list[tuple[str, ...]] = []
+    by_scheme = {other.scheme: other for other in plan.alternatives if other.scheme}
+    for name, title in TITLES.items():
+        if name not in by_scheme:
+            rows.append((title, "not possible within the limits", "", ""))
+    runner_up = 0
+    for other in plan.alternatives:
+        if not other.scheme:
+            runner_up += 1
+        more = other.predicted_s - plan.predicted_s
+        relative = f" ({format_percent(more / plan.predicted_s)})" if plan.predicted_s else ""
+        rows.append(
+            (
+                TITLES[other.scheme] if other.scheme else f"runner-up {runner_up}",
+                _placement(plan.chain, other.stops),
+                format_seconds(other.predicted_s),
+                f"{format_seconds(more)}{relative}" if more > 0 else "the same",
+            )
+        )
+    order = {title: i for i, title in enumerate(TITLES.values())}
+    return sorted(rows, key=lambda row: order.get(row[0], len(order)))
+
+
+def _placement(chain: tuple[str, ...], stops: tuple[int, ...]) -> str:
+    runs = zip(chain, (0, *stops), stops, strict=False)
+    return ", ".join(f"{device} {_span(start, stop)}" for device, start, stop in runs if stop > start)
+
+
+def _shares(plan: Plan) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for stage in plan.stages:
+        shares[stage.device] = shares.get(stage.device, 0.0) + stage.predicted_s
+    for transfer in plan.transfers:
+        for hop in transfer.route:
+            name = f"{hop.src}->{hop.dst}"
+            shares[name] = shares.get(name, 0.0) + hop.predicted_s
+    return shares
