@@ -1,0 +1,62 @@
+"""A host's executor in virtual time: one stage after the other, each as long as the profile says."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from airloom.core.profile import Profile
+from airloom.engine.events import Execute, StageDone
+from airloom.engine.messages import Parcel
+from airloom.sim.clock import Clock
+
+
+class Blank:
+    """Zeros in place of tensors: a simulation has sizes, not values."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._sizes = {
+            id: nbytes for cut in profile.cuts for id, nbytes in zip(cut.tensors, cut.tensor_nbytes, strict=False)
+        }
+        largest = max((nbytes for cut in profile.cuts for nbytes in cut.tensor_nbytes), default=0)
+        self._zeros = memoryview(bytes(largest))
+
+    def parcel(self, ids: tuple[int, ...], cut: int) -> Parcel:
+        """The tensors `ids`; in a profile without ids they are those of `cut`, by position."""
+        sizes = self._sizes or dict(enumerate(self._profile.cuts[cut].tensor_nbytes))
+        return Parcel(ids, tuple(self._zeros[: sizes[id]] for id in ids))
+
+
+class VirtualExecutor:
+    """First in, first out; a stage takes the profile's time, times `factor`, times `1 + load` as it begins."""
+
+    def __init__(
+        self, clock: Clock, profile: Profile, blank: Blank, *, factor: float, done: Callable[[StageDone], None]
+    ) -> None:
+        self._clock, self._profile, self._blank, self._factor, self._done = clock, profile, blank, factor, done
+        self._queue: deque[Execute] = deque()
+        self._busy = False
+        self.load = 0.0
+
+    def submit(self, job: Execute) -> None:
+        self._queue.append(job)
+        self._next()
+
+    def abandon(self, number: int) -> None:
+        """Skip a job that has not begun."""
+        self._queue = deque(job for job in self._queue if job.job != number)
+
+    def _next(self) -> None:
+        if self._busy or not self._queue:
+            return
+        self._busy = True
+        job = self._queue.popleft()
+        took_s = self._profile.stage_s(job.start, job.stop) * self._factor * (1.0 + self.load)
+
+        def finish() -> None:
+            self._busy = False
+            self._done(StageDone(job.job, self._blank.parcel(job.outputs, job.stop), took_s))
+            self._next()
+
+        self._clock.at(self._clock.now_s + took_s, finish)
