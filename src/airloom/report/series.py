@@ -90,7 +90,9 @@ def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
     sources: dict[str, None] = {}
     others: dict[str, None] = {}
     for event in events:
-        others.setdefault(event.host)
+        if event.kind in ("send", "arrive", "stage"):
+            # A relay leaves a trace too, but is no host.
+            others.setdefault(event.host)
         if event.kind == "submit":
             sources.setdefault(event.host)
         elif event.kind == "stage":
