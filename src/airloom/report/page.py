@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from airloom.core.run import Phase
 from airloom.report import tables
@@ -15,10 +16,11 @@ from airloom.report.folder import Run, SchemeRun
 from airloom.report.markup import colour, esc, number
 from airloom.report.series import RESULT
 from airloom.report.summary import SchemeSummary, Summary, phase_of
-from airloom.units import format_bytes, format_joules, format_percent, format_seconds
+from airloom.units import format_bytes, format_joules, format_percent, format_rate, format_seconds
 
 MAX_DRAWINGS = 4
 MAX_PEER_MARKS = 4
+MAX_CHANGE_MARKS = 6
 
 
 def render_page(run: Run, summary: Summary | None = None) -> str:
@@ -152,6 +154,30 @@ def _latency(run: Run, summary: Summary) -> str:
     return _section("Latency", lead, *body)
 
 
+def _changes_seen(scheme: SchemeRun) -> list[Mark]:
+    """Changes of the emulated network that its relay wrote down."""
+    series, marks = scheme.series, []
+    began = next((e.at_s for e in scheme.events if e.kind == "submit"), 0.0)
+    for event in scheme.events:
+        if event.kind == "condition" and 0 < event.at_s - began < series.seconds:
+            links = [x for x in event.data.get("links", ()) if isinstance(x, dict)]
+            said = ", ".join(f"{x.get('src')} → {x.get('dst')} {_state(x)}" for x in links if _forward(x, series.chain))
+            marks.append(Mark(event.at_s - began, said or "network changed"))
+    return marks[:MAX_CHANGE_MARKS]
+
+
+def _forward(link: dict[str, Any], chain: Sequence[str]) -> bool:
+    ends = link.get("src"), link.get("dst")
+    return all(end in chain for end in ends) and chain.index(str(ends[0])) < chain.index(str(ends[1]))
+
+
+def _state(link: dict[str, Any]) -> str:
+    if link.get("up") is False:
+        return "down"
+    rate = link.get("rate_bps")
+    return format_rate(rate) if isinstance(rate, int | float) else "changed"
+
+
 def _timeline(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
     series = scheme.series
     if not judged.moves:
@@ -160,6 +186,8 @@ def _timeline(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
     marks, expected = [], []
     if run.record is not None:
         marks = [Mark(start_of[c.request], c.title) for c in run.record.changes if c.request in start_of]
+    if not marks:
+        marks = _changes_seen(scheme)
     phases = scheme.record.phases
     for phase, s in zip(phases, judged.phases, strict=False):
         if s.predicted_s is not None and phase.first_request in start_of:
