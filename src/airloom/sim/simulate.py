@@ -9,6 +9,7 @@ from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event as TraceEvent
+from airloom.planner.pricing import FRAMED
 from airloom.radio.link import LinkModel
 from airloom.sim.simulation import Arrival, Simulation
 
@@ -23,7 +24,7 @@ def simulate(
     changes: Sequence[Conditions] = (),
     pinned: Plan | None = None,
     seed: int = 0,
-    framing: Framing = Framing(),
+    framing: Framing = FRAMED,
     private_operators: int = 0,
     models: Mapping[tuple[str, str], LinkModel] | None = None,
     until_s: float = 0.0,

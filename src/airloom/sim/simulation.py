@@ -48,12 +48,15 @@ from airloom.engine.events import (
 from airloom.engine.host import Host
 from airloom.engine.messages import Parcel
 from airloom.errors import RequestError
-from airloom.planner.pricing import profile_of
+from airloom.planner.pricing import FRAMED, profile_of
 from airloom.radio.link import LinkModel, link_model
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
 from airloom.sim.executor import Blank, VirtualExecutor
 from airloom.wire.splitcost import HEADER_NBYTES
+
+
+ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,12 @@ class Simulation:
         changes: Sequence[Conditions] = (),
         pinned: Plan | None = None,
         seed: int = 0,
-        framing: Framing = Framing(),
+        framing: Framing = FRAMED,
         private_operators: int = 0,
         result_returns: bool = True,
         max_in_flight: int = 8,
-        attempts: AttemptPolicy = AttemptPolicy(),
-        wave: WavePolicy = WavePolicy(),
+        attempts: AttemptPolicy = ATTEMPTS,
+        wave: WavePolicy = WAVES,
         models: Mapping[tuple[str, str], LinkModel] | None = None,
         repair_rounds: int = 2,
         detect_s: float = 0.05,
