@@ -27,7 +27,7 @@ from airloom.files import write_aside
 #: Common name of the certificate that may command hosts (`airloom status`, pinning a plan).
 OPERATOR = "operator"
 
-_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 # A host whose clock lags a little must not find the certificate in the future.
 _BACKDATE = dt.timedelta(minutes=5)
 
@@ -80,7 +80,7 @@ def make_host(
         days, hours: validity; `hours` wins where given.
     """
     if not _ID.match(host_id) or host_id == "ca":
-        raise ConfigError(f"{host_id!r} cannot be a host id: letters, digits, '_', '.', '-', at most 63, not 'ca'")
+        raise ConfigError(f"{host_id!r} cannot be a host id: letters, digits, '_', '.', '-', at most 64, not 'ca'")
     ca_path, ca_key_path = folder / "ca.pem", folder / "ca.key"
     if not ca_path.exists() or not ca_key_path.exists():
         raise UserError(f"{folder}: no ca.pem and ca.key: run `airloom certs {folder}` where the authority was made")

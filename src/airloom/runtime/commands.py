@@ -1,4 +1,4 @@
-"""What an operator may ask a running host, and what it answers: strict JSON, bounded."""
+"""What an operator may ask a running host, and what it answers: strict, bounded."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class HostStatus(Value, frozen=True):
 
 def encode(value: msgspec.Struct) -> bytes:
     """A command, answer or status as bytes."""
-    return msgspec.json.encode(value)
+    return msgspec.msgpack.encode(value)
 
 
 def decode_command(data: bytes) -> Command:
@@ -96,12 +96,12 @@ def decode_status(data: bytes) -> HostStatus:
     return _decode(data, _STATUS)
 
 
-_COMMAND: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
-_ACK = msgspec.json.Decoder(Ack)
-_STATUS = msgspec.json.Decoder(HostStatus)
+_COMMAND: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_ACK = msgspec.msgpack.Decoder(Ack)
+_STATUS = msgspec.msgpack.Decoder(HostStatus)
 
 
-def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     if len(data) > MAX_BYTES:
         raise WireError(f"a control message of {len(data)} bytes")
     try:

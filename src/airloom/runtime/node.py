@@ -69,6 +69,8 @@ class NodeOptions:
         factor: emulate a device this many times slower than this machine.
         metrics_port: serve Prometheus metrics here; 0 lets the system choose, None serves none.
         trace: file to which the trace is appended.
+        repair_rounds: how often a message over UDP may be asked for again.
+        congestion: TCP's congestion control, "" for the system's own.
     """
 
     transport: TransportName = "udp"
@@ -77,6 +79,8 @@ class NodeOptions:
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     trace: Path | None = None
+    repair_rounds: int = 2
+    congestion: str = ""
 
 
 class Node:
@@ -387,14 +391,23 @@ class Node:
 
 def make_transport(node: Node) -> Transport:
     """The data plane that the options ask for."""
-    from airloom.runtime.tcp import TcpTransport
-    from airloom.runtime.udp import UdpTransport
+    options, address = node.options, data_address(node.config.own)
+    if options.transport == "tcp":
+        from airloom.runtime.tcp import TcpTransport
 
-    kinds: dict[str, Any] = {"udp": UdpTransport, "tcp": TcpTransport}
-    transport: Transport = kinds[node.options.transport](
-        node.id, data_address(node.config.own), on_message=node.on_message, on_link=node.on_link
+        return TcpTransport(
+            node.id, address, on_message=node.on_message, on_link=node.on_link, congestion=options.congestion or None
+        )
+    from airloom.runtime.udp import UdpTransport
+    from airloom.wire.receiver import ReceiverLimits
+
+    return UdpTransport(
+        node.id,
+        address,
+        on_message=node.on_message,
+        on_link=node.on_link,
+        receiver_limits=ReceiverLimits(rounds=options.repair_rounds),
     )
-    return transport
 
 
 async def serve(node: Node, *, until_eof_of: int | None = None, ready: Callable[[], None] | None = None) -> None:

@@ -1,0 +1,115 @@
+"""airloom node: run one host of a topology."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "run one host of a topology, on the machine it stands for"
+EPILOG = """\
+example:
+  airloom node mec --topology topology.yaml --artifact model --profile mec.json --certs certs
+
+The topology's `address` of a device is where its tensors arrive (UDP or TCP); the port after it takes
+control messages (TCP). ARTIFACT is what `airloom capture` wrote. SIGTERM and Ctrl-C end it cleanly.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("host", help="id of the device that this machine is")
+    parser.add_argument("--topology", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="the captured model")
+    parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
+    parser.add_argument("--certs", type=Path, required=True, metavar="DIR", help="ca.pem, HOST.pem and HOST.key")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="in place of the topology's address")
+    parser.add_argument(
+        "--transport", choices=("udp", "tcp"), default="udp", help="what carries tensors (default: udp)"
+    )
+    parser.add_argument(
+        "--route", action="append", default=[], metavar="PEER=HOST:PORT", help="send to PEER through this address"
+    )
+    parser.add_argument("--torch-device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu)")
+    parser.add_argument("--threads", type=int, metavar="N", help="torch's threads (default: the profile's)")
+    parser.add_argument("--factor", type=float, default=1.0, help="act as a device this many times slower (default: 1)")
+    parser.add_argument("--repair-rounds", type=int, default=2, metavar="N", help="of a message over udp (default: 2)")
+    parser.add_argument("--congestion", default="", metavar="NAME", help="TCP's congestion control")
+    parser.add_argument("--result-stays", action="store_true", help="results stay where they are made")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="append a trace (JSON lines) to FILE")
+    # Started by a launcher: say when ready, end when standard input does.
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    import asyncio
+    import json
+    import sys
+
+    import msgspec
+
+    from airloom.config import load_topology
+    from airloom.engine.config import HostConfig
+    from airloom.errors import ConfigError, ProfileMismatch
+    from airloom.nn.artifact import load_artifact
+    from airloom.nn.executor import StageExecutor
+    from airloom.planner.inputs import load_profile
+    from airloom.runtime.certs import host_certs
+    from airloom.runtime.node import Node, NodeOptions, serve
+    from airloom.runtime.places import Address, data_address, parse_address
+
+    topology = load_topology(args.topology, result_returns=not args.result_stays)
+    known = [device.id for device in topology.devices]
+    if args.host not in known:
+        raise ConfigError(f"no device {args.host!r}: there are {', '.join(known)}", where=str(args.topology))
+    if args.listen is not None:
+        parse_address(args.listen, where="--listen")
+        devices = tuple(
+            msgspec.structs.replace(d, address=args.listen) if d.id == args.host else d for d in topology.devices
+        )
+        topology = msgspec.structs.replace(topology, devices=devices)
+    for device in topology.devices:
+        data_address(device)
+    profile = load_profile(args.profile)
+    routes: dict[str, Address] = {}
+    for text in args.route:
+        peer, sign, address = text.partition("=")
+        if not sign or peer not in known:
+            raise ConfigError(f"expected PEER=HOST:PORT with a peer of the topology, got {text!r}", where="--route")
+        routes[peer] = parse_address(address, where="--route")
+    certs = host_certs(args.certs, args.host)
+    captured = load_artifact(args.artifact)
+    if profile.graph_digest != captured.graph.digest:
+        raise ProfileMismatch(
+            f"{args.profile} is of another model than {args.artifact}: run `airloom profile` for that model here"
+        )
+    executor = StageExecutor(captured, args.torch_device, threads=args.threads or profile.machine.threads or 1)
+    # Kernels are chosen and memory is allocated before the first request comes.
+    executor.load(0, captured.graph.num_operators)
+    config = HostConfig(device=args.host, topology=topology, profile=profile, result_returns=not args.result_stays)
+    options = NodeOptions(
+        transport=args.transport,
+        routes=routes,
+        factor=args.factor,
+        metrics_port=args.metrics_port,
+        trace=args.trace,
+        repair_rounds=args.repair_rounds,
+        congestion=args.congestion,
+    )
+
+    async def main() -> None:
+        # Made on the loop, which its transport and its events belong to.
+        node = Node(config, certs, executor, options)
+
+        def ready() -> None:
+            if args.child:
+                print(json.dumps({"ready": args.host}), flush=True)
+                return
+            host, port = data_address(config.own)
+            where = f"tensors {args.transport} {host}:{port}, control tls {host}:{port + 1}"
+            metrics = f", metrics http://127.0.0.1:{node.metrics_port}/metrics" if node.metrics_port else ""
+            print(f"{args.host}: {captured.graph.model}; {where}{metrics}", file=sys.stderr, flush=True)
+
+        await serve(node, until_eof_of=0 if args.child else None, ready=ready)
+
+    asyncio.run(main())
+    return 0
