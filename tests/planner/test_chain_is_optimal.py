@@ -106,16 +106,14 @@ def _dijkstra(problem: Problem) -> float:
                 if not host.fits(start, stop) or stop < host.min_stop:
                     continue
                 if stop == last:
-                    graph.add_edge((p, start, "at"), "end", weight=min(
-                        host.stage_s(start, stop), graph.get_edge_data((p, start, "at"), "end", {"weight": np.inf})["weight"]
-                    ))  # fmt: skip
+                    graph.add_edge((p, start), "end", weight=host.stage_s(start, stop))
                 elif p < len(problem.hops):
                     graph.add_edge(
-                        (p, start, "at"),
-                        (p + 1, stop, "at"),
+                        (p, start),
+                        (p + 1, stop),
                         weight=host.stage_s(start, stop) + float(problem.hops[p].cost_s[stop]),
                     )
-    return float(nx.dijkstra_path_length(graph, (0, 0, "at"), "end"))
+    return float(nx.dijkstra_path_length(graph, (0, 0), "end"))
 
 
 @pytest.mark.parametrize(("hosts", "operators"), [(5, 60), (3, 90), (8, 40)])
