@@ -23,6 +23,7 @@ from airloom.wire.seal import TAG_BYTES, LinkKey, Opener, ReplayWindow, Sealer
 from airloom.wire.sender import Burst, MessageSender, SenderLimits
 
 _LEAST = HEADER_BYTES + TAG_BYTES
+_RUN_BYTES = 4 * BLOCK_BYTES
 
 
 class LinkProtocol:
@@ -60,7 +61,8 @@ class LinkProtocol:
         """Take datagrams that came one behind the other, each of `segment` bytes but for the last."""
         total = len(data)
         block, tag, unpack = self.receiver.block, self.tag, BLOCK_HEADER.unpack_from
-        for start in range(0, total, segment):
+        start = -segment
+        while (start := start + segment) < total:
             datagram = data[start : start + segment]
             if not _LEAST <= len(datagram) <= BLOCK_BYTES:
                 self._drop("malformed" if len(datagram) < _LEAST else "oversized")
@@ -71,6 +73,11 @@ class LinkProtocol:
                 continue
             try:
                 if header[1] == DATA:
+                    if segment == BLOCK_BYTES and total - start >= _RUN_BYTES:
+                        taken = self.receiver.run(data[start : total - total % segment], header, now_s, arrival_s)
+                        if taken:
+                            start += (taken - 1) * segment
+                            continue
                     block(datagram, header, now_s, arrival_s)
                 else:
                     self._control(datagram, header, now_s, arrival_s)

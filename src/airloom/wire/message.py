@@ -20,7 +20,9 @@ def pack_message(frame: Frame, parcel: Parcel) -> tuple[bytes | memoryview, ...]
     return encode_frame(msgspec.structs.replace(frame, tensors=tensors)), *data
 
 
-def unpack_message(buffer: bytearray | bytes, missing: Sequence[tuple[int, int]] = ()) -> tuple[Frame, Parcel]:
+def unpack_message(
+    buffer: bytearray | bytes | memoryview, missing: Sequence[tuple[int, int]] = ()
+) -> tuple[Frame, Parcel]:
     """Frame and parcel of a whole message; `missing` are ascending byte ranges of it that are zero-filled.
 
     The parcel's memoryviews look into `buffer`. WireError where the head is malformed or not all

@@ -28,8 +28,8 @@ class TrainMeter:
         self._nbytes = self._batch_nbytes = 0
         self._blocks = 0
 
-    def arrived(self, train: int, index: int, nbytes: int, at_s: float) -> None:
-        """A block came first hand; `nbytes` are those of its IP packet. Blocks taken in at once share `at_s`."""
+    def arrived(self, train: int, index: int, nbytes: int, at_s: float, blocks: int = 1) -> None:
+        """Blocks `index..index+blocks-1` came first hand, at once; `nbytes` are those of their IP packets."""
         if train != self._train:
             self.close()
             self._train, self._first_index, self._first_s = train, index, at_s
@@ -38,9 +38,9 @@ class TrainMeter:
             # What came with the last stamp was on the link from that stamp to this one.
             self._nbytes += self._batch_nbytes
             self._batch_nbytes, self._last_s = 0, at_s
-        self._last_index = index
+        self._last_index = index + blocks - 1
         self._batch_nbytes += nbytes
-        self._blocks += 1
+        self._blocks += blocks
 
     def close(self) -> None:
         """The train is over; take its sample."""

@@ -25,6 +25,7 @@ from airloom.wire.blocks import (
     BLOCK_HEADER,
     DATA,
     HEADER_BYTES,
+    INDEX_OFFSET,
     MARK,
     MAX_SENT,
     PACKET_OVERHEAD,
@@ -100,7 +101,7 @@ class _Outgoing:
         self.plain = memoryview(plain)
         self.nbytes = len(plain)
         self.count = count
-        self.sealed = memoryview(bytearray(self.nbytes + count * (BLOCK_BYTES - ROOM)))
+        self.sealed = np.empty(self.nbytes + count * (BLOCK_BYTES - ROOM), dtype=np.uint8).data
         self.sent = 0  # blocks that left for the first time
         self.got = 0  # blocks the receiver confirmed
         self.again: dict[int, int] = {}  # stamp of the last repair of a block
@@ -364,7 +365,7 @@ class MessageSender:
 
     def _seal(self, message: _Outgoing, first: int, stop: int, now_s: float) -> None:
         """Seal blocks `first..stop-1` in place."""
-        sealed, plain, seal_into, id_ = message.sealed, message.plain, self._sealer.seal_into, message.id
+        sealed, plain, id_ = message.sealed, message.plain, message.id
         self._train = (self._train + 1) & 0xFFFF
         header = BLOCK_HEADER.pack(
             VERSION, DATA, self._train, self._sealer.tag, id_, message.nbytes, first, self.stamp(now_s), self._heard
@@ -376,19 +377,18 @@ class MessageSender:
             )
             rows = rows.reshape(whole - first, BLOCK_BYTES)
             rows[:, :HEADER_BYTES] = np.frombuffer(header, dtype=np.uint8)
-            rows[:, 20:24] = np.arange(first, whole, dtype="<u4").view(np.uint8).reshape(-1, 4)
-            at, source = first * BLOCK_BYTES, first * ROOM
-            for counter in range(id_ + first, id_ + whole):
-                body = at + HEADER_BYTES
-                end = at + BLOCK_BYTES
-                seal_into(counter, plain[source : source + ROOM], sealed[at:body], sealed[body:end])
-                at, source = end, source + ROOM
+            rows[:, INDEX_OFFSET : INDEX_OFFSET + 4] = (
+                np.arange(first, whole, dtype="<u4").view(np.uint8).reshape(-1, 4)
+            )
+            self._sealer.seal_run(
+                id_ + first, plain[first * ROOM : whole * ROOM], ROOM, sealed[first * BLOCK_BYTES :], HEADER_BYTES
+            )
         if whole < stop:  # the message's last block, shorter than the others
             at = whole * BLOCK_BYTES
             clear = sealed[at : at + HEADER_BYTES]
             clear[:] = header
-            clear[20:24] = whole.to_bytes(4, "little")
-            seal_into(id_ + whole, plain[whole * ROOM :], clear, sealed[at + HEADER_BYTES :])
+            clear[INDEX_OFFSET : INDEX_OFFSET + 4] = whole.to_bytes(4, "little")
+            self._sealer.seal_into(id_ + whole, plain[whole * ROOM :], clear, sealed[at + HEADER_BYTES :])
 
     def _blocks(self, message: _Outgoing, first: int, stop: int, purpose: str) -> Burst:
         return Burst(message.sealed[first * BLOCK_BYTES : stop * BLOCK_BYTES], BLOCK_BYTES, purpose, stop - first)
