@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from airloom.errors import CaptureError
-from airloom.nn.captured import Captured, Structure
+from airloom.nn.captured import Captured
 from airloom.nn.lower import lower, spec_of
 from airloom.nn.source import error_line
-
-__all__ = ["Captured", "Structure", "capture"]
 
 
 def capture(
@@ -61,7 +59,8 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> 
         try:
             program = torch.export.export(model, example_inputs)
             # Without this, in-place operators stay and live sets are wrong.
-            return program.run_decompositions({})
+            decomposed: torch.export.ExportedProgram = program.run_decompositions({})
+            return decomposed
         except Exception as error:  # torch raises what it likes, and so does the user's forward
             raise CaptureError(
                 f"{name} cannot be exported: {_reason(error)}{error_line(error.__traceback__)}"
@@ -73,9 +72,3 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return f"{type(error).__name__}: {text}".rstrip(": ")[:400]
-
-
-def example_batch(example_inputs: tuple[Tensor, ...]) -> int:
-    """The size of the inputs' first axis where they agree, else 1."""
-    sizes: set[Any] = {x.shape[0] if x.ndim else 1 for x in example_inputs}
-    return int(sizes.pop()) if len(sizes) == 1 else 1

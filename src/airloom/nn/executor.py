@@ -165,18 +165,22 @@ class StageExecutor:
             StageFailed: a tensor is missing or has the wrong size, or an operator raised.
         """
         stage = self._stage(start, stop)
-        specs = self.graph.tensors
         try:
             with torch.inference_mode():
-                self._set_threads()
-                inputs = [tensor_from_bytes(data[t], specs[t], self.torch_device) for t in stage.reads]
-                made = zip(stage.makes, map(tensor_to_bytes, stage.function(*inputs)), strict=True)
-                results = dict(made)
+                made = self.run_stage(stage, data)
+                results = {t: tensor_to_bytes(x) for t, x in zip(stage.makes, made, strict=True)}
             return {t: results[t] if t in results else memoryview(data[t]) for t in self.graph.live_set(stop)}
         except KeyError as error:
             raise self._failed(start, stop, f"tensor {error.args[0]} of its live set is missing") from None
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._failed(start, stop, str(error)) from error
+
+    def run_stage(self, stage: Stage, data: Mapping[int, Buffer]) -> tuple[Any, ...]:
+        """What the function of a compiled `stage` gives for raw bytes; errors are torch's own."""
+        specs = self.graph.tensors
+        with torch.inference_mode():
+            self._set_threads()
+            return stage.function(*[tensor_from_bytes(data[t], specs[t], self.torch_device) for t in stage.reads])
 
     def run_tensors(self, start: int, stop: int, tensors: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """`run` on tensors of this process: the live set of `start` in, that of `stop` out.

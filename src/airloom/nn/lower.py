@@ -243,7 +243,7 @@ class _Lowering:
 
     def _check(self, node: fx.Node) -> None:
         target = _target(node)
-        if target == "getitem" or target in ALLOWED and not draws_random(target, node.args, node.kwargs):
+        if target == "getitem" or (target in ALLOWED and not draws_random(target, node.args, node.kwargs)):
             return
         if target in _DROPOUTS and node.args[2] is False:
             return

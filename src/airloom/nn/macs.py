@@ -13,59 +13,60 @@ from typing import Any
 Shape = tuple[int, ...]
 # One argument: the shape of a tensor, a list of such, or the value itself.
 Argument = Any
+Arguments = Mapping[str, Argument]
 
 
-def _conv(args: Mapping[str, Argument], out: Shape) -> int:
+def _conv(args: Arguments, out: Shape) -> int:
     weight: Shape = args["weight"]
     # [maps_out, maps_in / groups, *kernel]
     return math.prod(out) * math.prod(weight[1:])
 
 
-def _conv_transpose(args: Mapping[str, Argument], out: Shape) -> int:
+def _conv_transpose(args: Arguments, out: Shape) -> int:
     # [maps_in, maps_out / groups, *kernel]: every input value meets that many weights.
-    return math.prod(args["input"]) * math.prod(args["weight"][1:])
+    return int(math.prod(args["input"]) * math.prod(args["weight"][1:]))
 
 
-def _convolution(args: Mapping[str, Argument], out: Shape) -> int:
+def _convolution(args: Arguments, out: Shape) -> int:
     return _conv_transpose(args, out) if args.get("transposed") else _conv(args, out)
 
 
-def _linear(args: Mapping[str, Argument], out: Shape) -> int:
-    return math.prod(out) * args["weight"][1]
+def _linear(args: Arguments, out: Shape) -> int:
+    return math.prod(out) * int(args["weight"][1])
 
 
-def _matmul(args: Mapping[str, Argument], out: Shape) -> int:
+def _matmul(args: Arguments, out: Shape) -> int:
     left: Shape = args.get("self", args.get("input"))
     return math.prod(out) * left[-1]
 
 
-def _addmm(args: Mapping[str, Argument], out: Shape) -> int:
+def _addmm(args: Arguments, out: Shape) -> int:
     left: Shape = args.get("mat1", args.get("batch1", args.get("mat")))
     # addbmm sums over its batch, the others keep it.
     return math.prod(out) * left[-1] * (left[0] if len(left) > len(out) else 1)
 
 
-def _outer(args: Mapping[str, Argument], out: Shape) -> int:
+def _outer(args: Arguments, out: Shape) -> int:
     return math.prod(out)
 
 
-def _cell(args: Mapping[str, Argument], out: Shape) -> int:
-    rows = math.prod(args["input"][:-1])
-    return rows * (math.prod(args["w_ih"]) + math.prod(args["w_hh"]))
+def _cell(args: Arguments, out: Shape) -> int:
+    rows: int = math.prod(args["input"][:-1])
+    return rows * int(math.prod(args["w_ih"]) + math.prod(args["w_hh"]))
 
 
-def _recurrent(args: Mapping[str, Argument], out: Shape) -> int:
-    rows = math.prod(args["input"][:-1])
-    return rows * sum(math.prod(shape) for shape in args["params"] if len(shape) == 2)
+def _recurrent(args: Arguments, out: Shape) -> int:
+    rows: int = math.prod(args["input"][:-1])
+    return rows * int(sum(math.prod(shape) for shape in args["params"] if len(shape) == 2))
 
 
-def _attention(args: Mapping[str, Argument], out: Shape) -> int:
+def _attention(args: Arguments, out: Shape) -> int:
     query, key, value = args["query"], args["key"], args["value"]
-    pairs = math.prod(query[:-1]) * key[-2]
-    return pairs * (query[-1] + value[-1])
+    pairs = int(math.prod(query[:-1]) * key[-2])
+    return pairs * int(query[-1] + value[-1])
 
 
-def _einsum(args: Mapping[str, Argument], out: Shape) -> int:
+def _einsum(args: Arguments, out: Shape) -> int:
     left = str(args["equation"]).replace(" ", "").partition("->")[0].split(",")
     sizes: dict[str, int] = {}
     for letters, shape in zip(left, args["tensors"], strict=True):
@@ -81,7 +82,7 @@ def _einsum(args: Mapping[str, Argument], out: Shape) -> int:
     return math.prod(sizes.values())
 
 
-_RULES: dict[str, Callable[[Mapping[str, Argument], Shape], int]] = {
+_RULES: dict[str, Callable[[Arguments, Shape], int]] = {
     "conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution,
     "conv_transpose1d": _conv_transpose, "conv_transpose2d": _conv_transpose, "conv_transpose3d": _conv_transpose,
     "linear": _linear, "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "mv": _matmul, "dot": _matmul,
@@ -103,4 +104,4 @@ def count_macs(target: str, names: Sequence[str], args: Sequence[Any], kwargs: M
         out: shape of its first output.
     """
     rule = _RULES.get(target.split(".")[1])
-    return 0 if rule is None else rule({**dict(zip(names, args, strict=False)), **kwargs}, out)
+    return 0 if rule is None else int(rule({**dict(zip(names, args, strict=False)), **kwargs}, out))

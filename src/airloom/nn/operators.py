@@ -15,48 +15,40 @@ import torch
 
 from airloom.errors import UserError
 
+
+def _aten(names: str) -> frozenset[str]:
+    return frozenset(f"aten.{name}" for name in names.split())
+
+
 # Their output covers the whole of their input's storage (or repeats it): carrying the input across
 # a cut costs no more, so they are repeated by whoever reads them instead of counting storage twice.
-WHOLE_VIEWS = frozenset(
-    f"aten.{name}"
-    for name in """
+WHOLE_VIEWS = _aten("""
     alias.default broadcast_to.default detach.default expand.default expand_as.default flatten.using_ints
     lift_fresh.default movedim.int movedim.intlist numpy_T.default mT.default permute.default positive.default
     ravel.default reshape.default reshape_as.default squeeze.default squeeze.dim squeeze.dims swapaxes.default
     swapdims.default t.default transpose.int unflatten.int unsqueeze.default view.default view.dtype view_as.default
     _unsafe_view.default
-    """.split()
-)
+    """)
 
 # Their output is a part of their input's storage.
-PART_VIEWS = frozenset(
-    f"aten.{name}" for name in "diagonal.default narrow.default select.int slice.Tensor unfold.default".split()
-)
+PART_VIEWS = _aten("diagonal.default narrow.default select.int slice.Tensor unfold.default")
 
 # They take a tensor apart; each piece is a view.
-SPLITTERS = frozenset(
-    f"aten.{name}"
-    for name in """
+SPLITTERS = _aten("""
     chunk.default split.Tensor split.sizes split_with_sizes.default tensor_split.sections tensor_split.indices
     unbind.int unsafe_chunk.default unsafe_split.Tensor unsafe_split_with_sizes.default
-    """.split()
-)
+    """)
 
 # They make the same values again; on a tensor that is already contiguous they do nothing.
-COPIES = frozenset(f"aten.{name}" for name in "clone.default contiguous.default lift_fresh_copy.default".split())
+COPIES = _aten("clone.default contiguous.default lift_fresh_copy.default")
 
 # They make a tensor out of nothing but numbers, and so need to be told where.
-FACTORIES = frozenset(
-    f"aten.{name}"
-    for name in """
+FACTORIES = _aten("""
     arange.default arange.start arange.start_step eye.default eye.m full.default linspace.default ones.default
     scalar_tensor.default tril_indices.default triu_indices.default zeros.default
-    """.split()
-)
+    """)
 
-_COMPUTE = frozenset(
-    f"aten.{name}"
-    for name in """
+_COMPUTE = _aten("""
     _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default _log_softmax.default _native_batch_norm_legit.no_stats
     _native_batch_norm_legit_functional.default _native_batch_norm_legit_no_training.default _safe_softmax.default
     _softmax.default _to_copy.default
@@ -111,8 +103,7 @@ _COMPUTE = frozenset(
     upsample_trilinear3d.default upsample_trilinear3d.vec
     var.correction var.dim var_mean.correction where.Scalar where.ScalarOther where.ScalarSelf where.self
     zeros_like.default
-    """.split()
-)
+    """)
 
 ALLOWED = _COMPUTE | WHOLE_VIEWS | PART_VIEWS | SPLITTERS | COPIES | FACTORIES
 

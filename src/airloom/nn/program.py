@@ -50,7 +50,7 @@ class ParameterRef(NamedTuple):
 
 
 class LocalRef(NamedTuple):
-    index: int
+    place: int
 
 
 # null, bool, int, float, str, dtype, memory format, a reference, or a list of these.
@@ -104,7 +104,7 @@ def _encode(value: Expression) -> Any:
         case ParameterRef():
             return {"p": value.id}
         case LocalRef():
-            return {"l": value.index}
+            return {"l": value.place}
         case torch.dtype():
             return {"dtype": DTYPE_NAMES[value]}
         case torch.memory_format():
@@ -202,9 +202,9 @@ def decode(target: str, arguments: str) -> Program:
         body = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProgramError(f"arguments are not JSON: {error}") from None
-    let, take, writes = (body.get(k) for k in ("let", "take", "write")) if isinstance(body, dict) else (0, 0, 0)
-    if not isinstance(body, dict) or any(not isinstance(v, list | None) for v in (let, take, writes)):
+    if not isinstance(body, dict) or any(not isinstance(body.get(k), list | None) for k in ("let", "take", "write")):
         raise ProgramError("arguments are not an object of args, kwargs, let, take and write")
+    let, take, writes = body.get("let"), body.get("take"), body.get("write")
     calls: list[Call] = []
     for entry in let or ():
         if not isinstance(entry, dict):
@@ -222,8 +222,8 @@ def decode(target: str, arguments: str) -> Program:
         writes=tuple(pairs),
     )
     for position, call in enumerate(program.let):
-        if any(isinstance(r, LocalRef) and r.index >= position for r in call_references(call)):
+        if any(isinstance(r, LocalRef) and r.place >= position for r in call_references(call)):
             raise ProgramError(f"let {position} reads a result that comes after it")
-    if any(isinstance(r, LocalRef) and r.index >= len(program.let) for r in call_references(program.call)):
+    if any(isinstance(r, LocalRef) and r.place >= len(program.let) for r in call_references(program.call)):
         raise ProgramError("the call reads a result that let does not have")
     return program

@@ -66,7 +66,8 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         a = F.relu(self.bn1(x))
         shortcut = x if self.project is None else self.project(a)
-        return self.conv2(F.relu(self.bn2(self.conv1(a)))) + shortcut
+        y: Tensor = self.conv2(F.relu(self.bn2(self.conv1(a))))
+        return y + shortcut
 
 
 class ResNet(nn.Module):
@@ -102,7 +103,8 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(self.pixels(x))))
         x = self.groups(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
 
 
 class WideResNet(nn.Module):
@@ -127,7 +129,8 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.conv1(self.pixels(x)))
-        return self.fc(F.relu(self.bn(x)).mean(dim=(2, 3)))
+        logits: Tensor = self.fc(F.relu(self.bn(x)).mean(dim=(2, 3)))
+        return logits
 
 
 def _cifar_resnet(depth: int, num_classes: int, width: int) -> ResNet:

@@ -30,7 +30,8 @@ class VGG(nn.Module):
         self.fc = nn.Linear(maps_in, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.features(self.pixels(x)).flatten(1))
+        logits: Tensor = self.fc(self.features(self.pixels(x)).flatten(1))
+        return logits
 
 
 def vgg11(num_classes: int = 10, width: int = 64) -> VGG:
