@@ -125,9 +125,11 @@ def _say(error: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     try:
-        code = dispatch(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-        return code
+        try:
+            return dispatch(sys.argv[1:] if argv is None else argv)
+        finally:
+            # Here, and not at exit, so that a reader who has gone is met below.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("airloom: interrupted", file=sys.stderr)
         return 130

@@ -38,7 +38,7 @@ def to_perfetto(run: Run) -> Json:
         sends: dict[tuple[Any, ...], list[tuple[int, float]]] = defaultdict(list)
         for event in scheme.events:
             track = {"pid": pid, "tid": tids[event.host]}
-            at = 1e6 * (event.at_s - began)
+            at = max(0.0, round(1e6 * (event.at_s - began), 3))
             args = {k: v for k, v in (("request", event.request), ("attempt", event.attempt)) if v is not None}
             args |= event.data
             if event.kind == "stage":
@@ -84,8 +84,8 @@ def _name(what: str, pid: int, tid: int, name: str) -> Json:
 def _slice(name: str, category: str, end_us: float, took_us: float, track: Json, args: Json) -> Json:
     """A slice that ends at `end_us`; what took no time lasts a microsecond so that flows can hold on to it."""
     took = max(took_us, 1.0)
-    start = end_us if took_us <= 1.0 else end_us - took
-    return {"ph": "X", "name": name, "cat": category, "ts": start, "dur": took, "args": args, **track}
+    start = end_us if took_us <= 1.0 else max(0.0, end_us - took)
+    return {"ph": "X", "name": name, "cat": category, "ts": round(start, 3), "dur": round(took, 3), "args": args, **track}
 
 
 def _async(phase: str, event: Event, pid: int, at: float, track: Json, args: Json) -> Json:
