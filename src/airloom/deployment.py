@@ -459,9 +459,7 @@ class Deployment:
         certs = options.certs
         if certs is None:
             if not options.launch:
-                raise ConfigError(
-                    "hosts that run elsewhere admit only those they know: name the folder of certificates"
-                )
+                raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
             certs = work / "certs"
             make_ca(certs, days=7)
             for device in self.topology.devices:

@@ -1,5 +1,7 @@
 """A small network, and a profile of it that needs no measuring."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def profile_of_graph(graph, *, device="ue", per_mac_s=1e-10, per_operator_s=3e-5
 
 def line(*devices, rate_bps=1e9, delay_s=0.0):
     links = []
-    for a, b in zip(devices[:-1], devices[1:], strict=True):
+    for a, b in itertools.pairwise(devices):
         links += [Link(src=a.id, dst=b.id, rate_bps=rate_bps, delay_s=delay_s)]
         links += [Link(src=b.id, dst=a.id, rate_bps=rate_bps, delay_s=delay_s)]
     return Topology(devices=devices, links=tuple(links), source=devices[0].id, sink=devices[-1].id, name="a line")

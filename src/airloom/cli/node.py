@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
     parser.add_argument("--certs", type=Path, required=True, metavar="DIR", help="ca.pem, HOST.pem and HOST.key")
     parser.add_argument("--listen", metavar="HOST:PORT", help="in place of the topology's address")
-    parser.add_argument(
-        "--transport", choices=("udp", "tcp"), default="udp", help="what carries tensors (default: udp)"
-    )
+    parser.add_argument("--transport", choices=("udp", "tcp"), default="udp", help="for tensors (default: udp)")
     parser.add_argument(
         "--route", action="append", default=[], metavar="PEER=HOST:PORT", help="send to PEER through this address"
     )
@@ -43,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
     import json
+    import os
     import sys
 
     import msgspec
@@ -112,4 +111,8 @@ def run(args: argparse.Namespace) -> int:
         await serve(node, until_eof_of=0 if args.child else None, ready=ready)
 
     asyncio.run(main())
+    if args.child:
+        # All is closed and written; torch's own leave-taking would take a second or two.
+        sys.stdout.flush()
+        os._exit(0)
     return 0

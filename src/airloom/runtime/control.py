@@ -36,7 +36,7 @@ _ROOT = "airloom"
 # A neighbour that says nothing for this long is gone; one that is killed is noticed at once by its socket.
 LEASE_S = 2.0
 _KEY_TIMEOUT_S = 1.0
-_KEY_RETRY_S = 0.2
+_KEY_RETRY_S = 0.05
 _MAX_PENDING = 4096
 _FLOWS = [
     "put", "delete", "declare_subscriber", "query", "reply", "declare_queryable",
@@ -312,8 +312,8 @@ class Control:
 
         def on_reply(reply: zenoh.Reply) -> None:
             sample = reply.ok
-            if sample is not None and len(sample.payload) <= commands.MAX_BYTES:
-                self._inbox.put(settle, sample.payload.to_bytes())
+            fits = sample is not None and len(sample.payload) <= commands.MAX_BYTES
+            self._inbox.put(settle, sample.payload.to_bytes() if sample is not None and fits else None)
 
         self._session.get(key, on_reply, payload=payload, timeout=_KEY_TIMEOUT_S)
         try:
@@ -326,12 +326,14 @@ class Control:
             peer = str(query.key_expr).split("/")[2]
             payload = query.payload
             if peer not in self._alive or payload is None:
-                self.counters["keys_refused"] += 1
+                # Its offer overtook its token: it will offer again.
+                query.reply_err(b"not yet")
                 return
             try:
                 reply, keys = self._identity.answer(payload.to_bytes(), peer=peer)
             except WireError:
                 self.counters["keys_refused"] += 1
+                query.reply_err(b"refused")
                 return
             # Before the answer leaves: what the peer then seals can be opened at once.
             self._agreed(keys)
