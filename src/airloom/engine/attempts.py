@@ -74,11 +74,10 @@ class Attempts:
             if self._config.pinned_fallback == "self":
                 return Route("local", (), self._wave.own_s(0, last), last, note=note)
         stop = self._wave.stop(0)
-        if stop == last or self._wave.parent is None:
-            return Route("table", (), self._wave.predicted_s(0), last, note=note)
         predicted_s = self._wave.predicted_s(0)
-        # Without a finite prediction nobody downstream is known to be able to; the first attempt will tell.
-        return Route("table", self._peers.downstream, predicted_s if stop is not None else 0.0, stop, note=note)
+        if stop is None or stop == last or self._wave.parent is None:
+            return Route("table", (), predicted_s, stop, note=note)
+        return Route("table", self._peers.downstream, predicted_s, stop, note=note)
 
     def own(self, route: Route | None) -> Route | None:
         """The source's own run, None where the model does not fit it."""
@@ -117,5 +116,5 @@ class Attempts:
         passage.cancelled = True
         if still_wanted:
             frame = Frame(kind=FrameKind.CANCEL, source=source, request=request)
-            for host in sorted(passage.onward & self._peers.up):
+            for host in sorted(passage.onward.keys() & self._peers.up):
                 self._post.send(host, frame, Parcel())

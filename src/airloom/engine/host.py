@@ -165,7 +165,7 @@ class Host:
         passage.cancelled = True
         self._jobs.abandon(frame.source, frame.request)
         self._pinned.forget(frame.source, frame.request)
-        for host in sorted((passage.onward & self._peers.up) - {src}):
+        for host in sorted((passage.onward.keys() & self._peers.up) - {src}):
             self._post.send(host, frame, Parcel())
 
     def _stage_done(self, event: StageDone) -> None:
@@ -212,4 +212,5 @@ class Host:
         if up:
             self._requests.on_way_back()
         else:
+            self._post.peer_down(peer)
             self._requests.on_peer_down(peer)

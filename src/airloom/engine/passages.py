@@ -1,20 +1,30 @@
-"""What a host remembers of requests that passed it: enough to drop duplicates and to pass on a cancellation."""
+"""What a host remembers of requests that passed it: enough to drop duplicates, to pass on a
+cancellation, and to tell the source when a neighbour goes down with its task."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from airloom.engine.messages import Frame
+
 Mark = tuple[int, int, int, int]  # kind, attempt, cut, transfer
 
 
 @dataclass(slots=True)
 class Passage:
-    """One request of one source, as seen from this host; `at_s` is when it was last heard of."""
+    """One request of one source, as seen from this host.
+
+    Attributes:
+        at_s: when it was last heard of.
+        onward: the last task that went to each neighbour.
+        answered: whether a result has come back through here since.
+    """
 
     at_s: float
     marks: set[Mark] = field(default_factory=set)
-    onward: set[str] = field(default_factory=set)
+    onward: dict[str, Frame] = field(default_factory=dict)
+    answered: bool = False
     jobs: set[int] = field(default_factory=set)
     cancelled: bool = False
 
@@ -55,6 +65,15 @@ class Passages:
         if len(passage.marks) < self._max_marks:
             passage.marks.add(mark)
         return True
+
+    def lost_with(self, host: str) -> list[Frame]:
+        """Tasks that went to `host` and that nothing has come back for; they are named once."""
+        lost = []
+        for passage in self._known.values():
+            frame = passage.onward.pop(host, None)
+            if frame is not None and not passage.answered and not passage.cancelled:
+                lost.append(frame)
+        return lost
 
     def forget_source(self, source: int) -> None:
         """A source that went away may number its requests from the start again."""

@@ -39,7 +39,8 @@ class Post:
     def send(self, dst: str, frame: Frame, parcel: Parcel) -> None:
         """Give the message to the neighbour `dst`; what it lacks is in the frame's head by now."""
         if frame.kind == FrameKind.TASK:
-            self._passages.at(frame.source, frame.request, self._out.now_s).onward.add(dst)
+            passage = self._passages.at(frame.source, frame.request, self._out.now_s)
+            passage.onward[dst], passage.answered = frame, False
         self._out.emit(
             "send",
             {
@@ -62,7 +63,15 @@ class Post:
         if way[0] == came_from:
             # The two hosts disagree about who is up; the source will try again.
             return self._out.drop("would go in circles", frame.request, frame.attempt, source=source)
+        if frame.kind == FrameKind.RESULT:
+            self._passages.at(frame.source, frame.request, self._out.now_s).answered = True
         return self.send(way[0], frame, parcel)
+
+    def peer_down(self, peer: str) -> None:
+        """Tell the sources of tasks that went to `peer`; their own news of it may have come too early or late."""
+        for frame in self._passages.lost_with(peer):
+            if device_name(self._config.topology, frame.source) not in (self._config.device, peer):
+                self.failure(frame, f"{peer} went down with it")
 
     def failure(self, frame: Frame, line: str) -> None:
         """Tell the source of `frame` in one line why this host cannot go on."""
