@@ -1,0 +1,296 @@
+"""What a program calls: capture, profile, plan, deploy, simulate, write_report.
+
+    captured = airloom.capture("resnet20")
+    profile = airloom.profile(captured)
+    plan = airloom.plan(captured, airloom.load_topology("topology.yaml"), profile=profile)
+    with airloom.deploy(plan) as net:
+        y = net(x)
+
+Each step also takes what an earlier one left in a file, and planning needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from airloom.config import load_topology
+from airloom.core.plan import Plan
+from airloom.core.profile import Profile
+from airloom.core.topology import Conditions, Topology
+from airloom.core.trace import Event
+from airloom.errors import ConfigError, ProfileMismatch
+from airloom.files import read_value
+from airloom.planner.inputs import load_profile, load_profiles
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from airloom.deployment import Deployment, DeployOptions
+    from airloom.nn.captured import Captured
+
+__all__ = [
+    "Planned",
+    "capture",
+    "deploy",
+    "load_plan",
+    "load_profile",
+    "load_topology",
+    "plan",
+    "profile",
+    "simulate",
+    "write_report",
+]
+
+
+def capture(
+    model: str | nn.Module,
+    example_inputs: tuple[Tensor, ...] | Tensor | None = None,
+    *,
+    name: str | None = None,
+    mode: Literal["eval", "train"] = "eval",
+    batch: int | None = None,
+    weights: str | Path | None = None,
+    **options: int,
+) -> Captured:
+    """A model as a graph with its cuts.
+
+    Args:
+        model: a module with its `example_inputs`; or a zoo name, `package.module:factory`, a `.pt2` file,
+            or the folder of an artifact.
+        batch, weights, options: of a model given by name: size of the inputs' first axis, a safetensors
+            file, and the network's own options (`num_classes=100`).
+
+    Raises:
+        CaptureError: torch cannot export the model; the line has its reason and the place.
+        ConfigError: there is no such model.
+    """
+    if isinstance(model, str):
+        if example_inputs is not None or name is not None or mode != "eval":
+            raise ConfigError("a model given by name brings its inputs, name and mode: pass a module to choose them")
+        from airloom.nn.models import load_captured
+
+        return load_captured(model, batch=batch, weights=weights, options=options)
+    if example_inputs is None or batch is not None or weights is not None or options:
+        raise ConfigError("a module is captured with its own weights and `example_inputs`: pass those, and only those")
+    from airloom.nn.capture import capture as capture_module
+
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    return capture_module(model, inputs, name=name or type(model).__name__, mode=mode)
+
+
+def profile(
+    model: str | Captured,
+    *,
+    device: str = "this",
+    threads: int = 1,
+    torch_device: str = "cpu",
+    seconds_budget: float = 10.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Profile:
+    """Measure `model` on this host, through the executor that will run it; about `seconds_budget` seconds.
+
+    Args:
+        device: what to call this host in the profile.
+        threads: torch's own within one operator; hosts run the model with as many.
+        progress: called with passes done and passes to do.
+    """
+    from airloom.nn.executor import StageExecutor
+    from airloom.nn.measure import measure
+
+    captured = capture(model) if isinstance(model, str) else model
+    executor = StageExecutor(captured, torch_device=torch_device, threads=threads)
+    return measure(executor, device_name=device, seconds_budget=seconds_budget, progress=progress)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what it was made from, so that it can be run and priced again.
+
+    Attributes:
+        plan: the decision; `airloom.files.write_value` puts it into a file.
+        profiles: by device id; the one under "" is for all others.
+        captured: the model, where planning had it; `deploy` needs it.
+    """
+
+    plan: Plan
+    topology: Topology
+    profiles: Mapping[str, Profile]
+    captured: Captured | None = None
+    private_operators: int = 0
+    result_returns: bool = True
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """For each device of the chain, the cut at which it stops."""
+        return self.plan.stops
+
+    @property
+    def predicted_s(self) -> float:
+        """Seconds that one request should take."""
+        return self.plan.predicted_s
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{stage.device} {stage.start}..{stage.stop - 1}" for stage in self.plan.stages)
+        return f"{self.plan.model}: {parts}; {self.predicted_s * 1e3:.2f} ms predicted"
+
+
+def plan(
+    model: Captured | Profile,
+    topology: Topology | str | Path,
+    *,
+    profile: Profile | Mapping[str, Profile] | None = None,
+    conditions: Conditions | None = None,
+    private_operators: int = 0,
+    result_returns: bool = True,
+    runner_ups: int = 3,
+) -> Planned:
+    """The assignment of operators to hosts that answers soonest; exact.
+
+    Args:
+        model: what was captured, or a profile alone: planning needs no more than that, and no torch.
+        profile: of `model`, one for all devices or by device id ("" for the others); measured here,
+            which takes seconds, where None. Devices that name a profile of their own use that.
+        conditions: how the network differs from the topology now.
+        private_operators: how many of the first operators must stay on the source.
+        result_returns: whether the result travels back to the source.
+
+    Raises:
+        Infeasible: the limits leave no way; names the device and the bytes it is short of.
+        NoRoute: the topology has no path from source to sink.
+        ProfileMismatch: model and profile are not of the same graph.
+    """
+    from airloom.planner.chain import solve
+    from airloom.planner.planning import make_plan
+    from airloom.planner.pricing import build_problem, profile_of
+    from airloom.planner.route import chain
+
+    where = topology if isinstance(topology, Topology) else load_topology(Path(topology), result_returns=result_returns)
+    captured: Captured | None
+    if isinstance(model, Profile):
+        captured, known = None, model if profile is None else profile
+    else:
+        captured, known = model, measured(model) if profile is None else profile
+    profiles = load_profiles(where, known) if isinstance(known, Profile) else dict(known)
+    if captured is not None:
+        for device, found in profiles.items():
+            if found.graph_digest != captured.graph.digest:
+                raise ProfileMismatch(
+                    f"the profile{f' of {device}' if device else ''} is of another model than {captured.graph.model}: "
+                    "measure it again with airloom.profile"
+                )
+    problem = build_problem(
+        where,
+        chain(where, conditions=conditions, result_returns=result_returns),
+        profiles,
+        conditions=conditions,
+        private_operators=private_operators,
+        result_returns=result_returns,
+    )
+    decided = make_plan(problem, solve(problem), where, profile_of(where.source, profiles), runner_ups=runner_ups)
+    return Planned(decided, where, profiles, captured, private_operators, result_returns)
+
+
+# Inside `plan` the name is its argument.
+measured = profile
+
+
+def deploy(
+    planned: Planned | Captured,
+    topology: Topology | None = None,
+    *,
+    profiles: Mapping[str, Profile] | Profile | None = None,
+    follow: Literal["tables", "plan"] = "tables",
+    options: DeployOptions | None = None,
+    progress: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Deployment:
+    """Run the model on its hosts; `with airloom.deploy(plan) as net: y = net(x)`.
+
+    Args:
+        planned: what `plan` returned for a captured model; or the captured model, with `topology`
+            and `profiles`.
+        follow: `tables` lets every host decide by split cost messages, so that the plan follows the
+            network; `plan` pins the plan as it is.
+        options: see `DeployOptions`; single ones can be named instead: `transport="tcp"`.
+        progress: hears a line for each step that takes a while.
+
+    Raises:
+        UserError: what was given does not fit together.
+        DeploymentError: hosts did not come up.
+    """
+    import dataclasses
+
+    from airloom.deployment import Deployment, DeployOptions
+
+    if isinstance(planned, Planned):
+        if topology is not None or profiles is not None:
+            raise ConfigError("a plan has its topology and profiles: plan again for others")
+        if planned.captured is None:
+            raise ConfigError("this plan was made from a profile alone: plan with the captured model to deploy it")
+        captured, topology, profiles = planned.captured, planned.topology, planned.profiles
+        limits = {"private_operators": planned.private_operators, "result_returns": planned.result_returns}
+    else:
+        if topology is None or profiles is None:
+            raise ConfigError("a captured model needs a topology and profiles to be deployed: pass them, or a plan")
+        if follow == "plan":
+            raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned")
+        captured, limits = planned, {}
+    chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
+    pinned = planned.plan if isinstance(planned, Planned) and follow == "plan" else None
+    return Deployment(captured, topology, profiles, plan=pinned, options=chosen, progress=progress)
+
+
+def simulate(
+    planned: Planned,
+    requests: int = 100,
+    *,
+    interval_s: float | None = None,
+    deadline_s: float = 10.0,
+    changes: Sequence[Conditions] = (),
+    follow: Literal["tables", "plan"] = "tables",
+    seed: int = 0,
+) -> list[Event]:
+    """The same hosts in virtual time: what `deploy` would do on links and devices as the topology has them.
+
+    Args:
+        requests: how many, one every `interval_s` seconds; None spaces them by twice the predicted latency.
+        changes: how the network differs from the topology, each from its `at_s` on.
+        seed: of the links' losses; the same seed gives the same trace.
+
+    Returns:
+        The trace; every time in it is modelled.
+    """
+    from airloom.sim.simulation import Arrival, Simulation
+
+    every_s = 2.0 * planned.predicted_s if interval_s is None else interval_s
+    return Simulation(
+        planned.topology,
+        planned.profiles,
+        [Arrival(at_s=k * every_s, deadline_s=deadline_s) for k in range(requests)],
+        changes=changes,
+        pinned=planned.plan if follow == "plan" else None,
+        seed=seed,
+        private_operators=planned.private_operators,
+        result_returns=planned.result_returns,
+    ).run()
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan that `airloom plan --json` wrote."""
+    return read_value(Path(path), Plan)
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Make the HTML page of the run folder (or trace files) at `folder`; returns where it is."""
+    from airloom.files import write_aside
+    from airloom.report.folder import read_run
+    from airloom.report.page import render_page
+
+    source = Path(folder)
+    found = read_run([source])
+    path = Path(out) if out is not None else (source if source.is_dir() else source.parent) / "report.html"
+    write_aside(path, render_page(found, found.summary()).encode())
+    return path

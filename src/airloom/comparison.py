@@ -1,0 +1,276 @@
+"""Run several schemes of placing a model on the same emulated network, and keep what came of it.
+
+The result is a run folder (docs/formats.md): `run.json` with what was planned and predicted, and
+each scheme's traces. `airloom report` reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import airloom
+from airloom.config import merged
+from airloom.core.plan import Plan, Stage
+from airloom.core.problem import Problem
+from airloom.core.profile import Profile
+from airloom.core.run import Change, Phase, RunRecord, SchemeRecord
+from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
+from airloom.core.trace import Event
+from airloom.deployment import Deployment, DeployOptions, Request
+from airloom.errors import Infeasible
+from airloom.files import write_aside, write_value
+from airloom.planner.baselines import TITLES, baselines
+from airloom.planner.chain import solve
+from airloom.planner.planning import make_plan, predicted_j, price_plan
+from airloom.planner.pricing import build_problem, profile_of
+from airloom.planner.route import chain
+from airloom.report.folder import RECORD, TRACES
+
+if TYPE_CHECKING:
+    from airloom.nn.captured import Captured
+
+AIRLOOM = "airloom"
+# Between two schemes: stragglers of the one before come in, and links are measured as they are again.
+_SETTLE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way of placing the model: a plan that is pinned, or with None the hosts' own tables."""
+
+    name: str
+    title: str
+    plan: Plan | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Before request number `request` of every scheme the network becomes the topology with `conditions`."""
+
+    request: int
+    title: str
+    conditions: Conditions
+
+
+@dataclass
+class Outcomes:
+    """What came of one scheme's requests, in order of submission: a result, or its one error."""
+
+    requests: list[Request] = field(default_factory=list)
+    began_s: float = 0.0
+    ended_s: float = 0.0
+
+    def results(self) -> list[Any]:
+        """Each request's result, None where it has none."""
+        return [None if r.exception() is not None else r.result() for r in self.requests]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all schemes of a comparison.
+
+    Attributes:
+        profiles: by device id; the one under "" is for all others.
+    """
+
+    captured: Captured
+    topology: Topology
+    profiles: Mapping[str, Profile]
+    options: DeployOptions = field(default_factory=DeployOptions)
+
+    def problem(self, conditions: Conditions | None = None) -> Problem:
+        """Prices on the way from source to sink under `conditions`."""
+        returns = self.options.result_returns
+        return build_problem(
+            self.topology,
+            chain(self.topology, conditions=conditions, result_returns=returns),
+            self.profiles,
+            conditions=conditions,
+            private_operators=self.options.private_operators,
+            result_returns=returns,
+        )
+
+    def schemes(self, names: Sequence[str]) -> tuple[Scheme, ...]:
+        """The schemes of these names: `airloom`, or a baseline's.
+
+        Raises:
+            Infeasible: a baseline is not possible within the limits.
+        """
+        problem, profile = self.problem(), profile_of(self.topology.source, self.profiles)
+        possible, found = baselines(problem), []
+        for name in names:
+            if name == AIRLOOM:
+                found.append(Scheme(name, "Airloom", None, "every host follows its own table"))
+                continue
+            solution = possible[name]
+            if solution is None:
+                raise Infeasible(
+                    f"{TITLES[name]} is not possible within the limits of memory and privacy: leave it out"
+                )
+            plan = make_plan(problem, solution, self.topology, profile, runner_ups=0)
+            found.append(Scheme(name, TITLES[name], plan, "planned for the network as it begins, and pinned"))
+        return tuple(found)
+
+
+def compare(
+    setting: Setting,
+    schemes: Sequence[Scheme],
+    inputs: Callable[[int], tuple[Any, ...]],
+    requests: int,
+    *,
+    folder: Path,
+    steps: Sequence[Step] = (),
+    labels: Sequence[int] = (),
+    classify: Callable[[Any], int] | None = None,
+    title: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> RunRecord:
+    """Send `requests` requests under each scheme in turn, and write the run folder.
+
+    Args:
+        inputs: the inputs of request k.
+        steps: changes of the network, the same for every scheme; undone before the next one.
+        labels: the true class of each request's inputs, where known.
+        classify: the class that a result stands for, to compare with the labels.
+        progress: called with the scheme's title, requests done and requests to do.
+    """
+    tell = progress or (lambda what, done, total: None)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    steps = sorted(steps, key=lambda step: step.request)
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=_made(folder)) as scratch:
+        options = dataclasses.replace(setting.options, folder=Path(scratch))
+        tell("starting hosts", 0, 0)
+        outcomes: dict[str, Outcomes] = {}
+        with Deployment(setting.captured, setting.topology, setting.profiles, options=options) as net:
+            for scheme in schemes:
+                net.pin(scheme.plan)
+                net.apply(restored(setting.topology))
+                time.sleep(_SETTLE_S)
+                outcomes[scheme.name] = _drive(net, setting, inputs, requests, steps, tell, scheme.title)
+            notes = net.notes
+        _deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
+    record = RunRecord(
+        model=setting.captured.graph.model,
+        graph_digest=setting.captured.graph.digest,
+        operators=tuple(op.name for op in setting.captured.graph.operators),
+        topology=setting.topology,
+        chain=chain(setting.topology, result_returns=setting.options.result_returns),
+        schemes=tuple(_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes),
+        labels=tuple(labels[:requests]),
+        changes=tuple(Change(request=s.request, title=s.title, conditions=s.conditions) for s in steps),
+        emulated=notes,
+        machine=profile_of(setting.topology.source, setting.profiles).machine,
+        airloom=airloom.__version__,
+        started=started,
+        title=title,
+    )
+    write_value(folder / RECORD, record)
+    return record
+
+
+def _drive(
+    net: Deployment,
+    setting: Setting,
+    inputs: Callable[[int], tuple[Any, ...]],
+    requests: int,
+    steps: Sequence[Step],
+    tell: Callable[[str, int, int], None],
+    title: str,
+) -> Outcomes:
+    """Send one scheme's requests, as many at once as the deployment takes; change the network on the way."""
+    outcomes, pending = Outcomes(began_s=time.monotonic()), set[Future[Any]]()
+    due = list(steps)
+    for k in range(requests):
+        if due and due[0].request <= k:
+            # A change falls between two requests: what is under way ends before it.
+            wait(pending)
+            net.apply(restored(setting.topology, due.pop(0).conditions))
+        while len(pending) >= setting.options.in_flight:
+            pending = wait(pending, return_when=FIRST_COMPLETED).not_done
+        request = net.submit(*inputs(k))
+        outcomes.requests.append(request)
+        pending.add(request)
+        tell(title, k, requests)
+    wait(pending)
+    tell(title, requests, requests)
+    outcomes.ended_s = time.monotonic()
+    return outcomes
+
+
+def restored(topology: Topology, conditions: Conditions | None = None) -> Conditions:
+    """`conditions`, with every link and device that it leaves out put back as in the topology."""
+    links = tuple(
+        LinkState(src=link.src, dst=link.dst, rate_bps=link.rate_bps, delay_s=link.delay_s, loss=link.loss)
+        for link in topology.links
+    )
+    devices = tuple(DeviceState(id=device.id) for device in topology.devices)
+    whole = Conditions(links=links, devices=devices)
+    return whole if conditions is None else merged(whole, conditions)
+
+
+def _record(
+    setting: Setting,
+    scheme: Scheme,
+    steps: Sequence[Step],
+    outcomes: Outcomes,
+    classify: Callable[[Any], int] | None,
+) -> SchemeRecord:
+    """The scheme with what the planner predicts of it, stretch by stretch."""
+    phases, stages = [], list[Stage]()
+    for step in (Step(0, "at the start", Conditions()), *steps):
+        problem = setting.problem(step.conditions)
+        if scheme.plan is not None:
+            stops, seconds = scheme.plan.stops, price_plan(scheme.plan, problem)
+        else:
+            solution = solve(problem)
+            stops, seconds = solution.stops, solution.seconds
+            plan = make_plan(
+                problem, solution, setting.topology, profile_of(setting.topology.source, setting.profiles), runner_ups=0
+            )
+            stages += [stage for stage in plan.stages if stage not in stages]
+        phases.append(
+            Phase(
+                name=step.title,
+                first_request=step.request,
+                conditions=step.conditions,
+                predicted_s=seconds,
+                stops=stops,
+                predicted_j=predicted_j(problem, stops, setting.topology),
+            )
+        )
+    results = outcomes.results()
+    return SchemeRecord(
+        name=scheme.name,
+        title=scheme.title,
+        plan=scheme.plan,
+        phases=tuple(phases),
+        predicted_stages=tuple(stages),
+        predictions=tuple(-1 if r is None else classify(r) for r in results) if classify else (),
+        note=scheme.note,
+    )
+
+
+def _deal_traces(source: Path, target: Path, outcomes: Mapping[str, Outcomes]) -> None:
+    """Give each scheme the events of its own stretch of time, and each file its head."""
+    for file in sorted(source.glob("*.jsonl")):
+        head, *lines = file.read_bytes().splitlines(keepends=True)
+        events = [(msgspec.json.decode(line, type=Event).at_s, line) for line in lines if line.endswith(b"\n")]
+        for name, span in outcomes.items():
+            kept = [line for at_s, line in events if span.began_s <= at_s <= span.ended_s]
+            write_aside(target / name / file.name, b"".join((head, *kept)))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
