@@ -73,22 +73,17 @@ class HostCost:
     def num_operators(self) -> int:
         return len(self.elapsed_s) - 1
 
-    @functools.cached_property
-    def every_cut(self) -> Cuts:
-        """`[L+1]` 0, 1, ... L."""
-        return np.arange(len(self.elapsed_s))
-
-    @functools.cached_property
-    def lead_s(self) -> Floats:
-        """`[L+1]` the part of a stage's seconds that belongs to its start: constant minus elapsed."""
-        return self.constant_s - self.elapsed_s
+    @property
+    def is_limited(self) -> bool:
+        """Whether memory keeps any stage off this host."""
+        return self.last_start is not None and bool(self.last_start[-1] > 0)
 
     @functools.cached_property
     def last_stop(self) -> Cuts:
         """`[L+1]` for each start c, the largest stop d such that the stage c..d-1 fits in memory."""
         if self.last_start is None:
             return np.full(self.num_operators + 1, self.num_operators)
-        return np.searchsorted(self.last_start, self.every_cut, side="right") - 1
+        return np.searchsorted(self.last_start, np.arange(self.num_operators + 1), side="right") - 1
 
     @functools.cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -104,10 +99,12 @@ class HostCost:
         return tuple(bounds)
 
     @functools.cached_property
-    def beyond_block(self) -> NDArray[np.bool_]:
-        """`[L+1]` whether the stops that fit from a cut reach beyond its block."""
+    def beyond_block(self) -> Cuts:
+        """The starts from which the stops that fit reach beyond the end of their block."""
         ends = np.array((*self.blocks[1:], self.num_operators))
-        return self.last_stop > ends[np.searchsorted(self.blocks, self.every_cut, side="right") - 1]
+        return np.flatnonzero(
+            self.last_stop > ends[np.searchsorted(self.blocks, np.arange(len(self.last_stop)), "right") - 1]
+        )
 
     def stage_s(self, start: int, stop: int) -> float:
         return float(self.constant_s + self.elapsed_s[stop] - self.elapsed_s[start]) if stop > start else 0.0
@@ -141,13 +138,6 @@ class HopCost:
     def cost_s(self) -> Floats:
         """`[L+1]` forward seconds of the best option plus the result's way back."""
         return self.forward_s + self.back.total_s
-
-    @functools.cached_property
-    def handover_s(self) -> Floats:
-        """`[L+1]` `cost_s`, with 0 at L: what is finished is not handed over."""
-        cost = self.cost_s.copy()
-        cost[-1] = 0.0
-        return cost
 
     def best(self, cut: int) -> Option:
         return min(self.options[cut], key=lambda o: o.total_s)

@@ -131,7 +131,7 @@ def _infeasible(problem: Problem) -> Infeasible:
             for start in starts:
                 onward[start : host.last_stop[start] + 1] = True
             onward[: host.min_stop] = False
-            reachable = onward & np.isfinite(hop.handover_s)
+            reachable = onward & np.isfinite(hop.cost_s)
     if nearest is None:
         names = ", ".join(host.device for host in problem.hosts)
         return Infeasible(f"no host of {names} may run the model and no other way leads on: let one of them compute")

@@ -19,6 +19,7 @@ each host of a running network applies it to the message it gets.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -58,10 +59,26 @@ def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floati
     """
     tail = arrivals(host, hop, downstream_cost)
     reach = host.elapsed_s + tail
-    run, stop = _window_min(reach, host)
-    run += host.lead_s
-    forward = tail < run
-    return np.where(forward, tail, run), Table(np.where(forward, host.every_cut, stop))
+    cuts = every_cut(len(tail))
+    table = cuts.copy()
+    # For the starts 0..L-1: the least cost over the stops beyond, and the latest stop that has it.
+    low = (
+        _window_min(reach, cuts, host, table[:-1]) if host.is_limited else _suffix_min(reach[1:], cuts[1:], table[:-1])
+    )
+    low -= host.elapsed_s[:-1]
+    low += host.constant_s
+    forward = tail[:-1]
+    np.putmask(table[:-1], forward < low, cuts[:-1])
+    np.minimum(forward, low, out=forward)
+    return tail, Table(table)
+
+
+@functools.lru_cache(maxsize=64)
+def every_cut(count: int) -> Cuts:
+    """0, 1, ... count - 1, read-only."""
+    cuts = np.arange(count)
+    cuts.setflags(write=False)
+    return cuts
 
 
 def arrivals(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floating] | None) -> Floats:
@@ -70,8 +87,9 @@ def arrivals(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.fl
     if hop is None or downstream_cost is None:
         tail = np.full(last + 1, np.inf)
     else:
-        tail = hop.handover_s + downstream_cost
-    tail[: host.min_stop] = np.inf
+        tail = hop.cost_s + downstream_cost
+    if host.min_stop:
+        tail[: host.min_stop] = np.inf
     tail[last] = 0.0
     return tail
 
@@ -81,46 +99,42 @@ def stop_costs(host: HostCost, tail: Floats, start: int) -> Floats:
     costs = np.full(len(tail), np.inf)
     costs[start] = tail[start]
     end = int(host.last_stop[start]) + 1
-    costs[start + 1 : end] = host.lead_s[start] + host.elapsed_s[start + 1 : end] + tail[start + 1 : end]
+    costs[start + 1 : end] = (
+        tail[start + 1 : end] + host.elapsed_s[start + 1 : end] - host.elapsed_s[start] + host.constant_s
+    )
     return costs
 
 
-def _window_min(reach: Floats, host: HostCost) -> tuple[Floats, Cuts]:
-    """`[L+1]` minimum of `reach` over the stops c < d <= last_stop[c], and the latest stop that attains it.
+def _window_min(reach: Floats, cuts: Cuts, host: HostCost, stop: Cuts) -> Floats:
+    """`[L]` minimum of `reach` over the stops c < d <= last_stop[c]; into `stop` the latest that attains it.
 
     The cuts fall into blocks (`HostCost.blocks`): every window that starts in a block covers the
     rest of the block and a first part of the next one, so its minimum is the lesser of a suffix
-    minimum and a prefix minimum. Without a memory limit there is one block.
+    minimum and a prefix minimum.
     """
-    cuts, blocks = host.every_cut, host.blocks
-    if host.last_start is None or host.last_start[-1] == 0:  # no limit binds: everything after c
-        low = np.empty_like(reach)
-        stop = np.empty_like(cuts)
-        low[-1] = np.inf
-        stop[-1] = cuts[-1]
-        _suffix_min(reach[1:], cuts[1:], low[:-1], stop[:-1])
-        return low, stop
-    low = np.full_like(reach, np.inf)
-    stop = cuts.copy()
-    first_low = np.full_like(reach, np.inf)  # minima of the first part of each block, up to each stop
-    first_stop = cuts.copy()
-    for start, end in itertools.pairwise(blocks):
+    low, ends = np.empty(len(reach) - 1), host.last_stop[:-1]
+    first_low, first_stop = np.empty_like(reach), cuts.copy()  # over the first part of a block, up to each stop
+    for start, end in itertools.pairwise(host.blocks):
         inside = slice(start + 1, end + 1)
-        _suffix_min(reach[inside], cuts[inside], low[start:end], stop[start:end])
+        low[start:end] = _suffix_min(reach[inside], cuts[inside], stop[start:end])
         np.minimum.accumulate(reach[inside], out=first_low[inside])
         np.maximum.accumulate(np.where(reach[inside] == first_low[inside], cuts[inside], 0), out=first_stop[inside])
-    # Operators that fit nowhere on this host leave windows that are empty.
-    low[host.last_stop == cuts] = np.inf
-    far_low, far_stop = first_low[host.last_stop], first_stop[host.last_stop]
-    far = host.beyond_block & (far_low <= low)
-    return np.where(far, far_low, low), np.where(far, far_stop, stop)
+    # An operator that does not fit on this host leaves windows that are empty.
+    low[ends == cuts[:-1]] = np.inf
+    far = host.beyond_block
+    at = ends[far]
+    # Of equals the further one.
+    better = first_low[at] <= low[far]
+    low[far] = np.where(better, first_low[at], low[far])
+    stop[far] = np.where(better, first_stop[at], stop[far])
+    return low
 
 
-def _suffix_min(reach: Floats, cuts: Cuts, low: Floats, stop: Cuts) -> None:
-    """Fill `low` with the suffix minima of `reach` and `stop` with the latest cut that attains each."""
-    np.minimum.accumulate(reach[::-1], out=low[::-1])
+def _suffix_min(reach: Floats, cuts: Cuts, stop: Cuts) -> Floats:
+    """The suffix minima of `reach`; into `stop` the latest of `cuts` that attains each."""
+    low = np.minimum.accumulate(reach[::-1])[::-1]
     # Seen from the end, a cut is a record when it beats all later ones; the first record at or after c attains c's.
-    beats = np.empty(len(reach), dtype=bool)
-    beats[-1] = True
-    np.less(reach[:-1], low[1:], out=beats[:-1])
-    np.minimum.accumulate(np.where(beats, cuts, cuts[-1])[::-1], out=stop[::-1])
+    records = cuts.copy()
+    np.putmask(records[:-1], low[1:] <= reach[:-1], cuts[-1])
+    np.minimum.accumulate(records[::-1], out=stop[::-1])
+    return low
