@@ -1,0 +1,259 @@
+"""A 400 KB message over a link that loses packets in bursts: our sealed UDP against the kernel's TCP.
+
+Both cross the same emulated link, one after the other: 50 Mbit/s, 10 ms each way, 5 % of the IP
+packets lost in bursts of 5 ms on average, in both directions, the same seed. The link is a TUN device
+(`airloom.runtime.tun`), so TCP is the kernel's own and feels every loss; needs root. Both keep one
+connection over all messages and send the next when the last has arrived and a short pause is over.
+Time runs from the call that sends to the last byte at the receiver, two processes of one machine.
+
+TCP delivers every byte; ours delivers after a bounded number of repair rounds and tells what is
+missing. A message that never came counts as missing altogether, and as taking the time limit.
+
+    python benchmarks/lossy_link.py [--messages 200] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import numpy as np
+
+from airloom.core.messages import Frame, FrameKind, Parcel
+from airloom.core.topology import Link
+from airloom.runtime.relay_control import Stats, TunSpec
+from airloom.runtime.tun import available, end_addresses, start_tun
+from airloom.runtime.udp import UdpTransport
+from airloom.wire.seal import LinkKey
+from harness import report, skip
+
+NBYTES = 400_000
+RATE_BPS, DELAY_S, LOSS, BURST_S = 50e6, 0.010, 0.05, 0.005
+FLOOR_S = NBYTES * 8 / RATE_BPS + DELAY_S
+WARM_UP = 5
+LIMIT_S = 10.0
+PAUSE_S = (0.05, 0.10)
+PORT = 7400
+
+
+class Outcome(NamedTuple):
+    """Seconds of each message, and the share of bytes that never arrived."""
+
+    seconds: np.ndarray
+    missing: float
+    link: Stats
+
+    def percentile(self, q: float) -> float:
+        return float(np.percentile(self.seconds, q))
+
+
+# --- the two ends, each in a process of its own -------------------------------------------------
+
+
+def tcp_send(pipe: Connection, congestion: str, near: str, far: str) -> None:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((near, 0))
+        sock.connect((far, PORT))
+        pipe.send("ready")
+        message = bytes(NBYTES)
+        while pipe.recv():
+            start_s = time.monotonic()
+            sock.sendall(message)
+            pipe.send(start_s)
+
+
+def tcp_receive(pipe: Connection, congestion: str, near: str, far: str) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        listener.bind((near, PORT))
+        listener.listen()
+        pipe.send("ready")
+        sock, _ = listener.accept()
+        with sock:
+            buffer = memoryview(bytearray(NBYTES))
+            while True:
+                got = 0
+                while got < NBYTES:
+                    size = sock.recv_into(buffer[got:])
+                    if not size:
+                        return
+                    got += size
+                pipe.send((time.monotonic(), 0))
+
+
+def udp_send(pipe: Connection, keys: tuple[LinkKey, LinkKey], near: str, far: str) -> None:
+    async def main() -> None:
+        transport = UdpTransport("a", (near, PORT), on_message=lambda *_: None)
+        await transport.start()
+        transport.add_peer("b", (far, PORT), *keys, rate_bps=RATE_BPS)
+        parcel = Parcel((0,), (memoryview(bytes(NBYTES)),))
+        stopped = asyncio.Event()
+        number = 0
+
+        def go() -> None:
+            nonlocal number
+            if not pipe.recv():
+                stopped.set()
+                return
+            number += 1
+            start_s = time.monotonic()
+            transport.send("b", Frame(kind=FrameKind.TASK, source=0, request=number), parcel)
+            pipe.send(start_s)
+
+        asyncio.get_running_loop().add_reader(pipe.fileno(), go)
+        pipe.send("ready")
+        await stopped.wait()
+        await transport.close()
+
+    asyncio.run(main())
+
+
+def udp_receive(pipe: Connection, keys: tuple[LinkKey, LinkKey], near: str, far: str) -> None:
+    async def main() -> None:
+        def got(peer: str, frame: Frame, parcel: Parcel) -> None:
+            pipe.send((time.monotonic(), sum(gap.stop - gap.start for gap in parcel.missing)))
+
+        transport = UdpTransport("b", (near, PORT), on_message=got)
+        await transport.start()
+        transport.add_peer("a", (far, PORT), keys[1], keys[0], rate_bps=RATE_BPS)
+        stopped = asyncio.Event()
+
+        def command() -> None:
+            pipe.recv()
+            stopped.set()
+
+        asyncio.get_running_loop().add_reader(pipe.fileno(), command)
+        pipe.send("ready")
+        await stopped.wait()
+        await transport.close()
+
+    asyncio.run(main())
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+End = Callable[..., None]
+
+
+def link(src: str, dst: str) -> Link:
+    return Link(src=src, dst=dst, rate_bps=RATE_BPS, delay_s=DELAY_S, loss=LOSS, burst_s=BURST_S)
+
+
+async def measure(send: End, receive: End, how: object, *, messages: int, seed: int) -> Outcome:
+    """`messages` over a fresh link, after a few to warm up."""
+    spec = TunSpec(forward=link("a", "b"), backward=link("b", "a"), seed=seed)
+    async with await start_tun(spec) as relay:
+        seconds, missing = await asyncio.to_thread(exchange, send, receive, how, messages, seed)
+        return Outcome(np.array(seconds), missing, await relay.stats())
+
+
+def exchange(send: End, receive: End, how: object, messages: int, seed: int) -> tuple[list[float], float]:
+    context = multiprocessing.get_context("spawn")
+    pipes, ends = [], []
+    try:
+        for end, addresses in zip((receive, send), reversed(end_addresses()), strict=True):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=end, args=(theirs, how, *addresses), daemon=True)
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            ends.append(process)
+            expect(ours, 30.0)
+        return messages_over(pipes[1], pipes[0], messages, np.random.default_rng(seed))
+    finally:
+        for pipe in reversed(pipes):
+            with contextlib.suppress(OSError):
+                pipe.send(None)
+        for process in ends:
+            process.join(2.0)
+            process.kill()
+
+
+def messages_over(
+    sender: Connection, receiver: Connection, messages: int, rng: np.random.Generator
+) -> tuple[list[float], float]:
+    seconds, missing = [], 0
+    for number in range(-WARM_UP, messages):
+        time.sleep(rng.uniform(*PAUSE_S))
+        sender.send("go")
+        start_s = expect(sender, LIMIT_S)
+        if receiver.poll(LIMIT_S):
+            arrived_s, lacking = receiver.recv()
+        else:
+            arrived_s, lacking = start_s + LIMIT_S, NBYTES
+        if number >= 0:
+            seconds.append(arrived_s - start_s)
+            missing += lacking
+    return seconds, missing / (messages * NBYTES)
+
+
+def expect(pipe: Connection, within_s: float) -> float:
+    if not pipe.poll(within_s):
+        raise TimeoutError(f"an end said nothing within {within_s:g} s")
+    return pipe.recv()
+
+
+def has_congestion_control(name: str) -> bool:
+    """Asking for it loads it, where root may."""
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+        except OSError:
+            return False
+    return True
+
+
+def say(name: str, outcome: Outcome) -> None:
+    for q in (50, 95):
+        report(f"lossy_link.{name}_p{q}", outcome.percentile(q) * 1e3, "ms")
+    forward = outcome.link.links[0]
+    report(f"lossy_link.{name}_packets_lost", 100 * forward.lost / forward.offered, "%")
+    if outcome.link.late_max_s > 0.02:
+        print(f"{name}: the relay was up to {outcome.link.late_max_s * 1e3:.0f} ms late", file=sys.stderr)
+
+
+async def run(messages: int, seed: int) -> None:
+    keys = (LinkKey.generate(), LinkKey.generate())
+    ours = await measure(udp_send, udp_receive, keys, messages=messages, seed=seed)
+    say("udp", ours)
+    report("lossy_link.udp_p50_over_floor", ours.percentile(50) / FLOOR_S, "", "<= 1.35")
+    report("lossy_link.udp_missing", 100 * ours.missing, "%", "<= 0.1")
+    outcomes = {}
+    for name in ("bbr", "cubic"):
+        if not has_congestion_control(name):
+            skip(f"lossy_link.tcp_{name}", f"this kernel has no TCP {name}: modprobe tcp_{name}")
+            continue
+        # Cubic takes seconds a message and is no target.
+        number = messages if name == "bbr" else max(messages // 5, 1)
+        outcomes[name] = await measure(tcp_send, tcp_receive, name, messages=number, seed=seed)
+        say(f"tcp_{name}", outcomes[name])
+    for name, theirs in outcomes.items():
+        judged = name == "bbr" or "bbr" not in outcomes
+        ratio = ours.percentile(95) / theirs.percentile(95)
+        report(f"lossy_link.udp_p95_over_{name}", ratio, "", "<= 0.6" if judged else None)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--messages", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if reason := available():
+        skip("lossy_link", reason)
+        return 0
+    asyncio.run(run(arguments.messages, arguments.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
