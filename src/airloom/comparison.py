@@ -159,14 +159,14 @@ def compare(
                 time.sleep(_SETTLE_S)
                 outcomes[scheme.name] = _drive(net, setting, inputs, requests, steps, tell, scheme.title)
             notes = net.notes
-        _deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
+        deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
     record = RunRecord(
         model=setting.captured.graph.model,
         graph_digest=setting.captured.graph.digest,
         operators=tuple(op.name for op in setting.captured.graph.operators),
         topology=setting.topology,
         chain=chain(setting.topology, result_returns=setting.options.result_returns),
-        schemes=tuple(_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes),
+        schemes=tuple(scheme_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes),
         labels=tuple(labels[:requests]),
         changes=tuple(Change(request=s.request, title=s.title, conditions=s.conditions) for s in steps),
         emulated=notes,
@@ -219,7 +219,7 @@ def restored(topology: Topology, conditions: Conditions | None = None) -> Condit
     return whole if conditions is None else merged(whole, conditions)
 
 
-def _record(
+def scheme_record(
     setting: Setting,
     scheme: Scheme,
     steps: Sequence[Step],
@@ -261,7 +261,7 @@ def _record(
     )
 
 
-def _deal_traces(source: Path, target: Path, outcomes: Mapping[str, Outcomes]) -> None:
+def deal_traces(source: Path, target: Path, outcomes: Mapping[str, Outcomes]) -> None:
     """Give each scheme the events of its own stretch of time, and each file its head."""
     for file in sorted(source.glob("*.jsonl")):
         head, *lines = file.read_bytes().splitlines(keepends=True)
