@@ -65,6 +65,7 @@ def test_message_equals_brute_force_from_every_cut(seed: int, hosts: int, operat
         best = min(costs, default=np.inf)
         assert message[start] == pytest.approx(best, abs=1e-9)
         assert start <= table.stop[start] <= operators
+        assert np.isinf(best) or table.stop_at(start) == table.stop[start]
     assert message[operators] == 0.0
 
 

@@ -48,7 +48,7 @@ def follow(tables: list[Table], start: int = 0) -> tuple[int, ...]:
     """The stops that the tables lead to from the cut `start`."""
     stops: list[int] = []
     for table in tables:
-        start = int(table.stop[start])
+        start = table.stop_at(start)
         stops.append(start)
     return tuple(stops)
 

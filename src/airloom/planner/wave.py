@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +31,36 @@ Floats = NDArray[np.float64]
 Cuts = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
 class Table:
-    """A host's decision for every cut it may be handed.
+    """A host's decision for every cut it may be handed: where to stop, never before the cut it starts from.
 
-    Attributes:
-        stop: `[L+1]` the cut at which it stops, never before the cut it starts from. Where the
-            message is infinite no stop is possible and the entry means nothing.
+    Of stops that cost the same the latest is taken: work stays where it is and less is transferred.
+    Where the message is infinite no stop is possible and the entry means nothing. Most tables are
+    replaced before anybody asks for more than one entry, so entries are worked out when asked for.
     """
 
-    stop: Cuts
+    def __init__(self, host: HostCost, tail: Floats) -> None:
+        self._host, self._tail = host, tail
+
+    def stop_at(self, start: int) -> int:
+        """The cut at which to stop from the cut `start`: `stop[start]`."""
+        host, tail = self._host, self._tail
+        end = int(host.last_stop[start]) + 1 if host.is_limited else len(tail)
+        if end <= start + 1:
+            return start
+        reach = host.elapsed_s[start + 1 : end] + tail[start + 1 : end]
+        best = len(reach) - 1 - int(reach[::-1].argmin())
+        return start if tail[start] < reach[best] - host.elapsed_s[start] + host.constant_s else start + 1 + best
+
+    @functools.cached_property
+    def stop(self) -> Cuts:
+        """`[L+1]` the cut at which to stop, for each cut to start from."""
+        host, tail = self._host, self._tail
+        stop = every_cut(len(tail)).copy()
+        low = _window_min(host.elapsed_s + tail, host, stop[:-1])
+        forward = tail[:-1] < low - host.elapsed_s[:-1] + host.constant_s
+        np.putmask(stop[:-1], forward, every_cut(len(tail) - 1))
+        return stop
 
 
 def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floating] | None) -> tuple[Floats, Table]:
@@ -54,23 +73,20 @@ def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floati
 
     Returns:
         `[L+1]` float64 seconds from the moment a cut's live set is at this host until the result
-        is, infinity where the limits allow no way; and the stop for each cut. Of stops that cost
-        the same the latest is taken: work stays where it is and less is transferred.
+        is, infinity where the limits allow no way; and where to stop from each cut.
     """
     tail = arrivals(host, hop, downstream_cost)
+    message = np.empty_like(tail)
+    message[-1] = np.inf  # at L there is no stop beyond
     reach = host.elapsed_s + tail
-    cuts = every_cut(len(tail))
-    table = cuts.copy()
-    # For the starts 0..L-1: the least cost over the stops beyond, and the latest stop that has it.
-    low = (
-        _window_min(reach, cuts, host, table[:-1]) if host.is_limited else _suffix_min(reach[1:], cuts[1:], table[:-1])
-    )
-    low -= host.elapsed_s[:-1]
-    low += host.constant_s
-    forward = tail[:-1]
-    np.putmask(table[:-1], forward < low, cuts[:-1])
-    np.minimum(forward, low, out=forward)
-    return tail, Table(table)
+    if host.is_limited:
+        message[:-1] = _window_min(reach, host)
+    else:
+        np.minimum.accumulate(reach[:0:-1], out=message[-2::-1])
+    message -= host.elapsed_s
+    message += host.constant_s
+    np.minimum(message, tail, out=message)
+    return message, Table(host, tail)
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,14 +99,13 @@ def every_cut(count: int) -> Cuts:
 
 def arrivals(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floating] | None) -> Floats:
     """`[L+1]` seconds from the moment this host stops at a cut: the hop and all beyond it; 0 at L."""
-    last = host.num_operators
     if hop is None or downstream_cost is None:
-        tail = np.full(last + 1, np.inf)
+        tail = np.full(len(host.elapsed_s), np.inf)
     else:
         tail = hop.cost_s + downstream_cost
     if host.min_stop:
         tail[: host.min_stop] = np.inf
-    tail[last] = 0.0
+    tail[-1] = 0.0
     return tail
 
 
@@ -98,43 +113,48 @@ def stop_costs(host: HostCost, tail: Floats, start: int) -> Floats:
     """`[L+1]` seconds from the cut `start` for every stop, infinity where it is out of bounds."""
     costs = np.full(len(tail), np.inf)
     costs[start] = tail[start]
-    end = int(host.last_stop[start]) + 1
-    costs[start + 1 : end] = (
-        tail[start + 1 : end] + host.elapsed_s[start + 1 : end] - host.elapsed_s[start] + host.constant_s
-    )
+    beyond = slice(start + 1, int(host.last_stop[start]) + 1)
+    costs[beyond] = tail[beyond] + host.elapsed_s[beyond] - host.elapsed_s[start] + host.constant_s
     return costs
 
 
-def _window_min(reach: Floats, cuts: Cuts, host: HostCost, stop: Cuts) -> Floats:
+def _window_min(reach: Floats, host: HostCost, stop: Cuts | None = None) -> Floats:
     """`[L]` minimum of `reach` over the stops c < d <= last_stop[c]; into `stop` the latest that attains it.
 
     The cuts fall into blocks (`HostCost.blocks`): every window that starts in a block covers the
     rest of the block and a first part of the next one, so its minimum is the lesser of a suffix
-    minimum and a prefix minimum.
+    minimum and a prefix minimum. Without a limit there is one block.
     """
-    low, ends = np.empty(len(reach) - 1), host.last_stop[:-1]
-    first_low, first_stop = np.empty_like(reach), cuts.copy()  # over the first part of a block, up to each stop
+    cuts = every_cut(len(reach))
+    if not host.is_limited:
+        return _suffix_min(reach[1:], cuts[1:], stop)
+    low, first_low = np.empty(len(reach) - 1), np.empty_like(reach)  # first_low: over the first part of a block
     for start, end in itertools.pairwise(host.blocks):
         inside = slice(start + 1, end + 1)
-        low[start:end] = _suffix_min(reach[inside], cuts[inside], stop[start:end])
+        low[start:end] = _suffix_min(reach[inside], cuts[inside], None if stop is None else stop[start:end])
         np.minimum.accumulate(reach[inside], out=first_low[inside])
-        np.maximum.accumulate(np.where(reach[inside] == first_low[inside], cuts[inside], 0), out=first_stop[inside])
     # An operator that does not fit on this host leaves windows that are empty.
-    low[ends == cuts[:-1]] = np.inf
+    low[host.last_stop[:-1] == cuts[:-1]] = np.inf
     far = host.beyond_block
-    at = ends[far]
-    # Of equals the further one.
-    better = first_low[at] <= low[far]
-    low[far] = np.where(better, first_low[at], low[far])
-    stop[far] = np.where(better, first_stop[at], stop[far])
+    beyond = first_low[host.last_stop[far]]
+    if stop is not None:
+        first_stop = cuts.copy()
+        for start, end in itertools.pairwise(host.blocks):
+            inside = slice(start + 1, end + 1)
+            latest = np.where(reach[inside] == first_low[inside], cuts[inside], 0)
+            np.maximum.accumulate(latest, out=first_stop[inside])
+        # Of equals the further one.
+        stop[far] = np.where(beyond <= low[far], first_stop[host.last_stop[far]], stop[far])
+    low[far] = np.minimum(beyond, low[far])
     return low
 
 
-def _suffix_min(reach: Floats, cuts: Cuts, stop: Cuts) -> Floats:
+def _suffix_min(reach: Floats, cuts: Cuts, stop: Cuts | None) -> Floats:
     """The suffix minima of `reach`; into `stop` the latest of `cuts` that attains each."""
     low = np.minimum.accumulate(reach[::-1])[::-1]
-    # Seen from the end, a cut is a record when it beats all later ones; the first record at or after c attains c's.
-    records = cuts.copy()
-    np.putmask(records[:-1], low[1:] <= reach[:-1], cuts[-1])
-    np.minimum.accumulate(records[::-1], out=stop[::-1])
+    if stop is not None:
+        # Seen from the end, a cut is a record when it beats all later ones; the first record at or after c attains c's.
+        records = cuts.copy()
+        np.putmask(records[:-1], low[1:] <= reach[:-1], cuts[-1])
+        np.minimum.accumulate(records[::-1], out=stop[::-1])
     return low
