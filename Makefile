@@ -21,7 +21,7 @@ PYTHON := $(shell for p in python3 python3.12 python3.11 python3.13; do \
 endif
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 # A change of any of these makes the environment anew.
 STATE := $(shell { $(PYTHON) -V; cat pyproject.toml constraints.txt; } 2>/dev/null | sha256sum | cut -c1-16)
