@@ -122,7 +122,7 @@ def decode_report(data: bytes) -> Report:
         raise WireError(f"a report of {len(data)} bytes")
     seq, known, number, stamp, hold_us, rate_bps, arrived, lost = _REPORT.unpack_from(data)
     # `not >=` catches NaN.
-    if known > 1 or data[5] or not 0.0 <= rate_bps < 1e15:
+    if known > 1 or (stamp and not known) or data[5] or not 0.0 <= rate_bps < 1e15:
         raise WireError("a report with fields out of range")
     offset, messages = REPORT_BYTES, []
     for _ in range(number):

@@ -1,0 +1,107 @@
+"""Rate, round trip and loss from a link's own traffic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from airloom.wire.meters import LossMeter, RttMeter, TrainMeter
+
+PACKET = 1228
+
+
+def trains(
+    meter: TrainMeter, rate_bps: float, *, count: int, blocks: int = 20, at_s: float = 0.0,
+    noise: np.random.Generator | None = None, first: int = 0,
+) -> float:  # fmt: skip
+    """Feed trains of a link of `rate_bps`, each arrival up to 1 ms late where there is noise."""
+    for train in range(first, first + count):
+        last = 0.0
+        for k in range(blocks):
+            at_s += PACKET * 8 / rate_bps
+            last = max(last, at_s + (float(noise.random()) * 1e-3 if noise else 0.0))
+            meter.arrived(train, k, PACKET, last)
+        at_s += 0.01
+    meter.close()
+    return at_s
+
+
+@pytest.mark.parametrize("rate_bps", [1e6, 5e7, 4e8])
+def test_trains_show_the_links_rate(rate_bps: float) -> None:
+    meter = TrainMeter()
+    at_s = trains(meter, rate_bps, count=8)
+    assert meter.rate_bps(at_s) == pytest.approx(rate_bps, rel=1e-6)
+
+
+def test_a_hosts_late_timers_cost_little() -> None:
+    meter = TrainMeter()
+    at_s = trains(meter, 5e7, count=12, noise=np.random.default_rng(1))
+    assert meter.rate_bps(at_s) == pytest.approx(5e7, rel=0.15)
+
+
+def test_one_train_that_was_held_up_changes_little() -> None:
+    meter = TrainMeter()
+    at_s = trains(meter, 5e7, count=10)
+    for k in range(20):
+        meter.arrived(99, k, PACKET, at_s + k * 0.0002 + (0.006 if k > 10 else 0))
+    meter.close()
+    assert meter.rate_bps(at_s + 0.1) == pytest.approx(5e7, rel=0.12)
+
+
+def test_a_link_that_slowed_down_shows_within_three_trains() -> None:
+    meter = TrainMeter()
+    at_s = trains(meter, 5e7, count=12)
+    at_s = trains(meter, 5e6, count=3, at_s=at_s, first=50)
+    assert meter.rate_bps(at_s) == pytest.approx(5e6, rel=0.3)
+
+
+def test_a_link_that_recovered_shows() -> None:
+    meter = TrainMeter()
+    at_s = trains(meter, 5e6, count=12, blocks=4)
+    at_s = trains(meter, 5e7, count=12, at_s=at_s, first=50)
+    assert meter.rate_bps(at_s) == pytest.approx(5e7, rel=1e-6)
+
+
+def test_blocks_lost_on_the_way_took_their_time() -> None:
+    meter = TrainMeter()
+    for k in range(20):
+        if k not in (7, 8):
+            meter.arrived(1, k, PACKET, k * 0.001)
+    meter.close()
+    assert meter.rate_bps(1.0) == pytest.approx(PACKET * 8 / 0.001, rel=0.01)
+
+
+def test_blocks_that_come_at_once_tell_nothing() -> None:
+    meter = TrainMeter()
+    meter.arrived(1, 0, 54 * PACKET, 1.0, 54)
+    meter.close()
+    assert meter.rate_bps(1.0) == 0.0
+
+
+def test_old_trains_are_forgotten() -> None:
+    meter = TrainMeter(age_s=10)
+    at_s = trains(meter, 5e7, count=4)
+    assert meter.rate_bps(at_s + 11) == 0.0
+
+
+def test_the_smallest_round_trip_of_late_is_the_links() -> None:
+    meter = RttMeter(memory_s=10)
+    assert meter.least_s is None
+    for k in range(5):
+        meter.sample(0.020 + 0.004 * (k % 2), 1.0 + k)
+    assert meter.least_s == 0.020
+    for k in range(30):
+        meter.sample(0.030, 11.0 + k)
+    assert meter.least_s == 0.030
+    assert meter.smoothed_s == pytest.approx(0.030, rel=0.02)
+
+
+def test_loss_follows_the_link() -> None:
+    meter = LossMeter(memory=1000)
+    assert meter.loss is None
+    meter.add(900, 100)
+    assert meter.loss == pytest.approx(0.1)
+    for _ in range(50):
+        meter.add(100, 0)
+    assert meter.loss is not None
+    assert meter.loss < 0.01
