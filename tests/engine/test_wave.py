@@ -11,7 +11,9 @@ from engine_pump import Pump
 
 from airloom.core.messages import SplitCost
 from airloom.core.topology import Conditions, LinkState, Topology
-from airloom.engine.events import LinkMeasured, PeerDown, SplitCostArrived, TimerFired
+from airloom.engine.config import HostConfig
+from airloom.engine.events import LinkMeasured, PeerDown, PeerUp, SplitCostArrived, TimerFired
+from airloom.engine.host import Host
 from airloom.engine.wave import graph_key
 from airloom.planner.chain import fold, follow, solve
 from airloom.planner.pricing import build_problem
@@ -135,7 +137,7 @@ def test_old_foreign_and_misshapen_messages_are_dropped_and_counted() -> None:
         (cost(pump, wave + 9, cost_s=np.zeros(3, np.float32)), "cost of another model"),
         (cost(pump, wave + 9, cost_s=nan), "malformed cost"),
         (cost(pump, wave + 9, cost_s=-np.ones_like(nan)), "malformed cost"),
-        (cost(pump, wave + 9, host=77), "cost not from the parent"),
+        (cost(pump, wave + 9, host=77), "malformed cost"),
     ):
         count = pump.drops("ue").get(reason, 0)
         pump.tell("ue", SplitCostArrived("gnb", message))
@@ -188,6 +190,18 @@ def test_busy_hosts_cost_more_and_recover() -> None:
     pump.wait(30.0)
     assert pump.hosts["mec"].snapshot().load == 0
     assert pump.hosts["mec"].snapshot().cost_s == idle.cost_s
+
+
+def test_a_message_that_is_there_before_its_sender_is_known_to_be_up_counts() -> None:
+    pump = Pump(line(), SMALL)
+    known = pump.hosts["ue"].snapshot().cost_s
+    message = next(e.message for d, e in reversed(pump.costs) if d == "gnb")
+    ue = Host(HostConfig(device="ue", topology=line(), profile=SMALL))
+    ue.start(0.0)
+    ue.handle(SplitCostArrived("gnb", message), 0.0)
+    for peer in ("cloud", "mec", "gnb"):
+        ue.handle(PeerUp(peer), 0.0)
+    assert ue.snapshot().cost_s == known
 
 
 def test_follow_agrees_with_stops_of() -> None:

@@ -49,6 +49,7 @@ class Wave:
         self._hop: HopCost | None = None
         self._downstream: NDArray[np.floating] | None = None
         self._heard: dict[int, tuple[int, int]] = {}
+        self._early: dict[str, SplitCost] = {}
         self._sink = config.index
         self.number = 0
         self._update = 0
@@ -90,10 +91,15 @@ class Wave:
         """Take the parent's message, unless it is of another model, older than the last, or misshapen."""
         if message.graph != self._graph or message.cost_s.shape != self.cost_s.shape:
             return self._out.drop("cost of another model", src=src)
-        if src != self._peers.parent or self._device_at(message.host) != src:
-            return self._out.drop("cost not from the parent", src=src)
-        if not bool((message.cost_s >= 0).all()):  # also refuses NaN
+        if not bool((message.cost_s >= 0).all()) or self._device_at(message.host) != src:  # also refuses NaN
             return self._out.drop("malformed cost", src=src)
+        if src != self._peers.parent:
+            # News of hosts and their messages travel apart: it may be the parent in a moment.
+            self._early[src] = message
+            return self._out.drop("cost not from the parent", src=src)
+        return self._take(src, message)
+
+    def _take(self, src: str, message: SplitCost) -> None:
         order = (message.wave, message.update)
         last = self._heard.get(message.sink, (-1, -1))
         if order <= last:
@@ -119,10 +125,15 @@ class Wave:
         if peer == self._peers.parent:
             # It starts (again) with nothing said: its counting may have begun anew.
             self._heard.clear()
+        if not up:
+            self._early.clear()
         if self._peers.parent != self.parent:
             self._turn_to_parent()
         self._decide()
         self._speak(at_once=True)
+        early = self._early.pop(self.parent, None) if self.parent is not None else None
+        if early is not None and self.parent is not None:
+            self._take(self.parent, early)
 
     def on_link(self, measured: LinkMeasured) -> None:
         key = (measured.src, measured.dst)

@@ -7,7 +7,8 @@ there; the request takes the delay of the link back and costs no bytes. After `r
 the block stays missing. Without block 0, which has the head, the message is lost whole.
 
 The sender learns the rate from how far apart the first and the last block arrive, and the loss
-from how many blocks had to be repaired, averaged over messages.
+from how many blocks had to be repaired, averaged over the last hundred or so; a link over which
+nothing came at all, repairs included, is dead to it until a probe comes through.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from airloom.radio.link import LinkModel, QueuedLink, loss_process
 from airloom.radio.queue import ConstantRate
 from airloom.sim.clock import Clock
 
-PROBE_PACKETS = 10
+PROBE_PACKETS = 4
+PROBE_NBYTES = PROBE_PACKETS * 1200
+PROBE_SHARE = 0.01
+LOSS_MEMORY = 0.99
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ class Carrier:
         self._deliver, self._measured = deliver, measured
         self._loss = 0.0
         self.up = True
-        self.used_s = -math.inf
+        self.used_s = self._next_probe_s = -math.inf
 
     # --- what the emulated network does -------------------------------------------------------
 
@@ -99,22 +103,32 @@ class Carrier:
         flight = Flight(message, self._packets(sizes))
         flight.open = len(flight.packets)
         now_s = self.used_s = self._clock.now_s
-        flight.end_s = now_s + min(self._model.expected_transfer_s(sum(flight.packets)), 10.0)
+        flight.end_s = now_s + self._due_s(sum(flight.packets))
         if self.up and self._model.expected_loss == 0.0:
             self._send_whole(flight, now_s)
         else:
             self._offer(flight, range(len(flight.packets)), 0)
 
-    def probe(self, nbytes: int = PROBE_PACKETS * 1200) -> None:
-        """A short train of packets, so that an idle link shows what it can do."""
-        now_s, each = self._clock.now_s, nbytes // PROBE_PACKETS
+    def probe(self, every_s: float) -> None:
+        """A short train of packets, so that an idle link shows what it can do: at most 1 % of its rate."""
+        now_s, each = self._clock.now_s, PROBE_NBYTES // PROBE_PACKETS
+        if now_s < self._next_probe_s or now_s - self.used_s < every_s:
+            return
         arrivals = [self._model.offer(each, now_s, self._rng) if self.up else None for _ in range(PROBE_PACKETS)]
         came = [(k, at_s) for k, at_s in enumerate(arrivals) if at_s is not None]
         rate_bps = None
         if len(came) > 1:
             (first, first_s), (last, last_s) = came[0], came[-1]
             rate_bps = _rate(each * (last - first), last_s - first_s)
-        self._learn(rate_bps, lost=PROBE_PACKETS - len(came), of=PROBE_PACKETS, at_s=came[-1][1] if came else now_s)
+            self._next_probe_s = now_s + 8 * PROBE_NBYTES / (PROBE_SHARE * rate_bps)
+        lost, seen_s = PROBE_PACKETS - len(came), came[-1][1] if came else now_s
+        self._learn(rate_bps, lost=lost, of=PROBE_PACKETS, at_s=seen_s, dead=not came)
+
+    def _due_s(self, nbytes: int) -> float:
+        """Seconds until a message should have arrived; over a dead link as long as the topology has it."""
+        seconds = self._model.expected_transfer_s(nbytes) if self.up else math.inf
+        link = self.link
+        return seconds if math.isfinite(seconds) else link.overhead_s + link.delay_s + 8 * nbytes / link.rate_bps
 
     def _packets(self, tensor_nbytes: tuple[int, ...]) -> tuple[int, ...]:
         """Bytes of the IP packet of each block."""
@@ -169,7 +183,7 @@ class Carrier:
         rate_bps = None
         if last > first and flight.repaired == 0:
             rate_bps = _rate(sum(flight.packets[first + 1 : last + 1]), flight.arrived[last] - flight.arrived[first])
-        self._learn(rate_bps, lost=flight.repaired, of=count, at_s=self._clock.now_s)
+        self._learn(rate_bps, lost=flight.repaired, of=count, at_s=self._clock.now_s, dead=not flight.arrived)
         if 0 not in flight.arrived:
             return
         missing = [block for block in range(count) if block not in flight.arrived]
@@ -192,11 +206,12 @@ class Carrier:
             begin += data.nbytes
         return tuple(gaps)
 
-    def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float) -> None:
+    def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float, dead: bool = False) -> None:
         """Tell the sender, one way back later."""
-        self._loss = (
-            1.0 if lost == of else lost / of if self._loss == 1.0 else self._loss + 0.2 * (lost / of - self._loss)
-        )
+        if dead or self._loss == 1.0:  # nothing came, or something came again: no mean of the two
+            self._loss = 1.0 if dead else lost / of
+        else:
+            self._loss += (1.0 - LOSS_MEMORY**of) * (lost / of - self._loss)
         loss = self._loss if self._loss > 1e-4 else 0.0
         event = LinkMeasured(self.link.src, self.link.dst, rate_bps, None, loss)
         self._clock.at(at_s + self._back_delay_s, lambda: self._measured(event))

@@ -55,7 +55,6 @@ from airloom.sim.clock import Clock
 from airloom.sim.executor import Blank, VirtualExecutor
 from airloom.wire.splitcost import HEADER_NBYTES
 
-
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
 
 
@@ -230,8 +229,8 @@ class Simulation:
     def _probe(self) -> None:
         now_s, every_s = self._clock.now_s, self._probe_s or math.inf
         for (src, _), carrier in self._carriers.items():
-            if src in self._nodes and now_s - carrier.used_s >= every_s:
-                carrier.probe()
+            if src in self._nodes:
+                carrier.probe(every_s)
         self._clock.at(now_s + every_s, self._probe)
 
     # --- events in, effects out ---------------------------------------------------------------
