@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import sys
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -12,6 +17,9 @@ from airloom.errors import CaptureError
 from airloom.nn.captured import Captured
 from airloom.nn.lower import lower, spec_of
 from airloom.nn.source import error_line
+
+# What torch raises where a Python `if` or `while` asks a tensor.
+_DATA_DEPENDENT = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputException"})
 
 
 def capture(
@@ -53,9 +61,7 @@ def capture(
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch 2.13 warns of its own tree specs while it copies them.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+    with torch.no_grad(), _quiet():
         try:
             program = torch.export.export(model, example_inputs)
             # Without this, in-place operators stay and live sets are wrong.
@@ -67,8 +73,36 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> 
             ) from error
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from printing what the error's one line says, and from warnings that concern nobody."""
+    loggers = [logging.getLogger(n) for n in ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")]
+    printed = io.StringIO()
+    for logger in loggers:
+        logger.addFilter(_drop)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
+            # torch 2.13 warns of its own tree specs while it copies them,
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            # and of the list of its own weights that nn.GRU and nn.LSTM keep.
+            warnings.filterwarnings(
+                "ignore", message="The tensor attributes? self.*_flat_weights", category=UserWarning
+            )
+            yield
+        sys.stderr.write(printed.getvalue())  # the model's own prints, where all went well
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_drop)
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return False
+
+
 def _reason(error: BaseException) -> str:
     """The first line of torch's message that says something."""
+    if type(error).__name__ in _DATA_DEPENDENT:
+        return f"its control flow depends on the data ({type(error).__name__})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return f"{type(error).__name__}: {text}".rstrip(": ")[:400]

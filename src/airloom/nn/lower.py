@@ -12,6 +12,7 @@ What torch exports is close to what we need, with these differences:
 
 from __future__ import annotations
 
+import collections
 import math
 import operator
 from collections.abc import Iterable, Iterator
@@ -250,6 +251,8 @@ class _Lowering:
         what = f"operator {target}"
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             why = "control flow that depends on the data cannot be cut"
+        elif target in ("aten.item.default", "aten._local_scalar_dense.default"):
+            why = "a number taken out of a tensor is not known before the model runs"
         elif target in _DROPOUTS or target in ALLOWED or _random(node):
             why = "it draws random numbers, and a stage must give the same answer twice"
         else:
@@ -448,7 +451,7 @@ def _structure(spec: Any, leaves: Iterator[Structure], name: str) -> Structure:
     items = tuple(_structure(child, leaves, name) for child in spec.children())
     if spec.type is list:
         return Structure(kind="list", items=items)
-    if isinstance(spec.type, type) and issubclass(spec.type, tuple):
+    if spec.type is collections.namedtuple or (isinstance(spec.type, type) and issubclass(spec.type, tuple)):
         return Structure(kind="tuple", items=items)
     if isinstance(spec.type, type) and issubclass(spec.type, dict):
         keys = tuple(spec.context)
