@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -68,18 +69,37 @@ class Progress:
             for op in operators:
                 progress.advance(note=op.name)
 
-    Nothing is shown of what takes less than a second.
+    Nothing is shown of what takes less than a second; what takes longer is shown also while it does
+    not call `advance`.
     """
 
-    def __init__(self, title: str, total: int | None = None, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int | None = None,
+        stream: TextIO | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tick_s: float = 0.25,
+    ) -> None:
         self.title, self.total, self.done, self.note = title, total, 0, ""
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._began = time.monotonic()
+        self._clock, self._tick_s = clock, tick_s
+        self._began = clock()
         self._shown_at: float | None = None
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._ticker: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        if self._tick_s > 0:
+            self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+            self._ticker.start()
         return self
+
+    def _tick(self) -> None:
+        while not self._over.wait(self._tick_s):
+            self._show()
 
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """`count` more are done; `note` says what is at work."""
@@ -88,34 +108,36 @@ class Progress:
         self._show()
 
     def _show(self) -> None:
-        now = time.monotonic()
-        if now - self._began < 1.0:
-            return
-        if not self._live:
-            if self._shown_at is None:
-                self._shown_at = now
-                print(f"{self.title} ...", file=self._stream, flush=True)
-            return
-        if self._shown_at is not None and now - self._shown_at < 0.1:
-            return
-        self._shown_at = now
-        count = f"{self.done}/{self.total}" if self.total else f"{self.done}" if self.done else ""
-        line = "  ".join(part for part in (self.title, count, f"{now - self._began:.0f} s", self.note) if part)
-        self._stream.write(f"\r\x1b[2K{line[: _columns() - 1]}")
-        self._stream.flush()
+        with self._lock:
+            now = self._clock()
+            if now - self._began < 1.0:
+                return
+            if not self._live:
+                if self._shown_at is None:
+                    self._shown_at = now
+                    print(f"{self.title} ...", file=self._stream, flush=True)
+                return
+            if self._shown_at is not None and now - self._shown_at < 0.1:
+                return
+            self._shown_at = now
+            count = f"{self.done}/{self.total}" if self.total else f"{self.done}" if self.done else ""
+            line = "  ".join(part for part in (self.title, count, f"{now - self._began:.0f} s", self.note) if part)
+            self._stream.write(f"\r\x1b[2K{line[: _columns() - 1]}")
+            self._stream.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
         if self._live and self._shown_at is not None:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()
-        elif kind is None:
-            self._show()
 
 
 def _columns() -> int:
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns
-    except OSError:
+    except (OSError, ValueError):
         return 80
