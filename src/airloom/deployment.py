@@ -83,7 +83,7 @@ class DeployOptions:
     private_operators: int = 0
     result_returns: bool = True
     repair_rounds: int = 2
-    congestion: str = ""
+    congestion: str = "cubic"
     folder: Path | None = None
     wait_s: float = 10.0
     seed: int = 0
@@ -298,7 +298,7 @@ class Deployment:
                     f"{list(spec.shape)} of {spec.dtype}"
                 )
             if isinstance(given, np.ndarray):
-                data[tensor] = memoryview(np.ascontiguousarray(given).reshape(-1).view(np.uint8))
+                data[tensor] = np.ascontiguousarray(given).reshape(-1).view(np.uint8).data
             else:
                 data[tensor] = tensor_to_bytes(given)
         # A copy: the caller may write to its array while the request, or another try at it, is under way.
@@ -472,9 +472,7 @@ class Deployment:
             self._progress(f"starting {', '.join(others)}")
             await asyncio.to_thread(self._write_inputs, work)
             if options.emulate:
-                self._network_trace = TraceWriter(
-                    self.trace_folder / "network.jsonl", "network", now_s=time.monotonic()
-                )
+                self._network_trace = TraceWriter(self.trace_folder / "relay.jsonl", "relay", now_s=time.monotonic())
             self._launcher = Launcher(
                 self.topology,
                 others,
@@ -540,8 +538,7 @@ class Deployment:
         line += ["--profile", str(work / "profiles" / f"{host}.json"), "--certs", str(self._certs)]
         line += ["--transport", options.transport, "--trace", str(self.trace_folder / f"{host}.jsonl")]
         line += ["--factor", repr(self._factor(host)), "--threads", str(self._threads)]
-        line += ["--repair-rounds", str(options.repair_rounds)]
-        line += ["--congestion", options.congestion] if options.congestion else []
+        line += ["--repair-rounds", str(options.repair_rounds), "--congestion", options.congestion]
         line += [] if options.result_returns else ["--result-stays"]
         for peer, address in node.routes.items():
             line += ["--route", f"{peer}={address}"]

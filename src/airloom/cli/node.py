@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="torch's threads (default: the profile's)")
     parser.add_argument("--factor", type=float, default=1.0, help="act as a device this many times slower (default: 1)")
     parser.add_argument("--repair-rounds", type=int, default=2, metavar="N", help="of a message over udp (default: 2)")
-    parser.add_argument("--congestion", default="", metavar="NAME", help="TCP's congestion control")
+    parser.add_argument(
+        "--congestion", default="cubic", metavar="NAME", help="TCP's congestion control (default: cubic)"
+    )
     parser.add_argument("--result-stays", action="store_true", help="results stay where they are made")
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="append a trace (JSON lines) to FILE")

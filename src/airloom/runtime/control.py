@@ -21,6 +21,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import zenoh
@@ -403,6 +404,7 @@ class Operator:
 
     def __init__(self, topology: Topology, certs: HostCerts, *, name: str = OPERATOR) -> None:
         self._name = name
+        self._hosts = tuple(device.id for device in topology.devices)
         endpoints = [control_endpoint(device) for device in topology.devices]
         self._session = zenoh.open(zenoh_config(certs, listen=[], connect=endpoints))
 
@@ -410,6 +412,12 @@ class Operator:
         """The host's status, None where it does not answer."""
         reply = self._ask(f"{_ROOT}/status/{self._name}/{host}", b"", timeout_s)
         return None if reply is None else commands.decode_status(reply)
+
+    def status_of_all(self, *, timeout_s: float = 2.0) -> dict[str, commands.HostStatus | None]:
+        """Every host's status by id, asked at once."""
+        with ThreadPoolExecutor(len(self._hosts)) as pool:
+            answers = pool.map(lambda host: self.status(host, timeout_s=timeout_s), self._hosts)
+            return dict(zip(self._hosts, answers, strict=True))
 
     def command(self, host: str, command: commands.Command, *, timeout_s: float = 2.0) -> commands.Ack:
         """Have `host` carry out `command`; an answer that does not come is an answer."""

@@ -70,7 +70,7 @@ class NodeOptions:
         metrics_port: serve Prometheus metrics here; 0 lets the system choose, None serves none.
         trace: file to which the trace is appended.
         repair_rounds: how often a message over UDP may be asked for again.
-        congestion: TCP's congestion control, "" for the system's own.
+        congestion: TCP's congestion control.
     """
 
     transport: TransportName = "udp"
@@ -80,7 +80,7 @@ class NodeOptions:
     metrics_host: str = "127.0.0.1"
     trace: Path | None = None
     repair_rounds: int = 2
-    congestion: str = ""
+    congestion: str = "cubic"
 
 
 class Node:
@@ -396,7 +396,7 @@ def make_transport(node: Node) -> Transport:
         from airloom.runtime.tcp import TcpTransport
 
         return TcpTransport(
-            node.id, address, on_message=node.on_message, on_link=node.on_link, congestion=options.congestion or None
+            node.id, address, on_message=node.on_message, on_link=node.on_link, congestion=options.congestion
         )
     from airloom.runtime.udp import UdpTransport
     from airloom.wire.receiver import ReceiverLimits
