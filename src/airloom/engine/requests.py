@@ -53,6 +53,7 @@ class Requests:
     def __init__(self, config: HostConfig, attempts: Attempts, outbox: Outbox) -> None:
         self._config, self._attempts, self._out = config, attempts, outbox
         self._live: dict[int, Request] = {}
+        self._input = tuple(zip(config.cut_tensors(0), config.profile.cuts[0].tensor_nbytes, strict=True))
         # Results that took longer than predicted make timeouts longer: the mean of took / expected, at least 1.
         self._surprise = 1.0
 
@@ -70,6 +71,10 @@ class Requests:
         if len(self._live) >= self._config.max_in_flight:
             line = f"{len(self._live)} requests are in flight, the most allowed: wait for one or raise max_in_flight"
             return self._finish(request, Overloaded(line))
+        given = tuple((id, data.nbytes) for id, data in zip(event.parcel.tensors, event.parcel.data, strict=True))
+        if given != self._input:
+            line = f"request {event.request}: the input is {given} as (id, bytes), the model takes {self._input}"
+            return self._finish(request, StageFailed(line))
         if now >= event.deadline_s:
             return self._finish(request, DeadlineExceeded(f"request {event.request}: its deadline had passed"))
         self._live[event.request] = request
@@ -197,10 +202,9 @@ class Requests:
 
     def _frame(self, request: Request, number: int, route: Route) -> Frame:
         epoch = route.layout.plan.epoch if route.layout is not None else 0
-        tensors = tuple((id, data.nbytes) for id, data in zip(request.parcel.tensors, request.parcel.data, strict=True))
         return Frame(
             kind=FrameKind.TASK, source=self._config.index, request=request.id, attempt=number, epoch=epoch,
-            tensors=tensors,
+            tensors=self._input,
         )  # fmt: skip
 
     def _next(self, request: Request, reason: str) -> None:

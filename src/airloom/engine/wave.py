@@ -43,6 +43,7 @@ class Wave:
         self._config, self._peers, self._out = config, peers, outbox
         self._policy = config.wave
         self._graph = graph_key(config.profile.graph_digest)
+        self._static = {(link.src, link.dst): link for link in config.topology.links}
         self._links: dict[tuple[str, str], LinkState] = {}
         self._priced_links: dict[tuple[str, str], LinkState] = {}
         self.load = 0.0
@@ -137,6 +138,12 @@ class Wave:
 
     def on_link(self, measured: LinkMeasured) -> None:
         key = (measured.src, measured.dst)
+        figures = (measured.rate_bps, measured.delay_s, measured.loss)
+        if key not in self._static or any(
+            figure is not None and not figure >= 0 for figure in figures
+        ):  # also refuses NaN
+            self._out.drop("malformed measurement", src=measured.src, dst=measured.dst)
+            return
         old = self._links.get(key, LinkState(src=measured.src, dst=measured.dst))
         self._links[key] = LinkState(
             src=measured.src, dst=measured.dst,
@@ -211,12 +218,7 @@ class Wave:
 
     def _link_moved(self, key: tuple[str, str]) -> bool:
         """Whether the link differs from what was last priced by more than the policy's change."""
-        now, link = self._links[key], None
-        for candidate in self._config.topology.links:
-            if (candidate.src, candidate.dst) == key:
-                link = candidate
-        if link is None:
-            return False
+        now, link = self._links[key], self._static[key]
         priced = self._priced_links.get(key, LinkState(src=link.src, dst=link.dst))
 
         def moved(new: float | None, old: float | None, static: float, least: float) -> bool:
