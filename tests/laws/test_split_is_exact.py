@@ -108,7 +108,7 @@ def test_any_multi_split(name: str, random: st.DataObject) -> None:
 
 
 def test_split_in_tensors_equals_split_in_bytes() -> None:
-    executor, data, whole = _case("transposer")
+    executor, _, whole = _case("transposer")
     inputs = _model("transposer")[1]
     tensors = dict(zip(executor.graph.inputs, inputs, strict=True))
     for cut in range(executor.graph.num_operators + 1):

@@ -205,6 +205,10 @@ class StageExecutor:
         outputs = self.run_tensors(0, self.graph.num_operators, dict(zip(self.graph.inputs, inputs, strict=True)))
         return tuple(outputs[t] for t in self.graph.outputs)
 
+    def parameter(self, id: int) -> Tensor:
+        """A weight or buffer as this executor has it; in train mode operators change buffers."""
+        return self._parameters[id]
+
     def synchronize(self) -> None:
         """Wait until the torch device has finished what it was given."""
         if self.torch_device.type == "cuda":
