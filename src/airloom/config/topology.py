@@ -256,10 +256,15 @@ def dump_topology(topology: Topology) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A JSON string, which is YAML, unless the plain text means itself."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text)
+    """Text as YAML: as it is where that means itself, else in double quotes, what is not plain ASCII escaped."""
     odd = text.lower() in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-    return text if plain and not odd else msgspec.json.encode(text).decode()
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and not odd:
+        return text
+    shown = (
+        c if " " <= c <= "~" and c not in '"\\' else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
+        for c in text
+    )  # fmt: skip
+    return f'"{"".join(shown)}"'
 
 
 def _rate(bps: float) -> str:
