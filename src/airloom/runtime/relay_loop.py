@@ -6,8 +6,10 @@ epoll descriptor wakes within a tenth of that and leaves the rest to epoll.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import heapq
+import os
 import select
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 # Packets due within one nap leave together: at most this late, at a quarter of the wake-ups.
 NAP_S = 0.0002
 _PR_SET_TIMERSLACK = 29
+_PRIORITY = -10
 
 
 class Outlet(Protocol):
@@ -120,6 +123,12 @@ class _Call:
 
 
 def sharpen_timers() -> None:
-    """Ask Linux to wake this thread within 1 us of the time asked for, in place of 50 us."""
+    """Ask Linux to wake this process when it wants to be woken: a late relay is a slower link.
+
+    Within 1 us in place of 50, and, where we are root, ahead of the hosts it serves, which may take
+    all processors there are.
+    """
     prctl: Any = ctypes.CDLL(None).prctl
     prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
