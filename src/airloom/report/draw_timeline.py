@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from airloom.report.draw_topology import stage_spans
 from airloom.report.markup import Svg, colour, ticks
@@ -20,6 +21,10 @@ LATENCY_H = 110.0
 RATES_H = 120.0
 GAP = 34.0
 MAX_POINTS = 400
+
+Link = tuple[str, str]
+# [(seconds since the first submission, value)]
+Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,23 @@ class Expected:
 
 
 def draw_timeline(
-    series: Series, moves: Sequence[Move], num_operators: int, marks: Sequence[Mark], expected: Sequence[Expected]
+    series: Series,
+    moves: Sequence[Move],
+    num_operators: int,
+    marks: Sequence[Mark],
+    expected: Sequence[Expected],
+    set_rates: Mapping[Link, Points],
 ) -> str:
-    """Three panels over one time axis: who ran which operators, latency of requests, link rates."""
+    """Three panels over one time axis: who ran which operators, latency of requests, link rates.
+
+    `set_rates` are those of the topology and of its changes, to lie dashed under the measured ones.
+    """
     end = max([series.seconds, *(s.submitted_s + s.took_s for s in series.served), 1e-9])
-    rates = {link: points for link, points in series.rates.items() if len(points) > 1 and _forward(link, series.chain)}
+    rates = {link: _usable(points) for link, points in series.rates.items() if _forward(link, series.chain)}
+    truth = {link: _usable(points) for link, points in set_rates.items() if _forward(link, series.chain)}
+    rates, truth = {k: v for k, v in rates.items() if v}, {k: v for k, v in truth.items() if v}
     top_y = 18.0 + 14.0 * min(len(marks), 3)
-    height = top_y + PLAN_H + GAP + LATENCY_H + (GAP + RATES_H if rates else 0) + 34
+    height = top_y + PLAN_H + GAP + LATENCY_H + (GAP + RATES_H if rates or truth else 0) + 34
     said = "; ".join(
         f"from {format_seconds(m.at_s)}: "
         + ", ".join(f"{d} {a} to {b - 1}" for d, (a, b) in stage_spans(series.chain, m.stops).items())
@@ -61,8 +76,8 @@ def draw_timeline(
         svg.text(at(tick), height - 12, format_seconds(tick) if tick else "0", "small soft mid")
     _plan(svg, top_y, series, moves, num_operators, at, end)
     _latency(svg, top_y + PLAN_H + GAP, series, expected, at, end)
-    if rates:
-        _rates(svg, top_y + PLAN_H + GAP + LATENCY_H + GAP, rates, series.chain, at)
+    if rates or truth:
+        _rates(svg, top_y + PLAN_H + GAP + LATENCY_H + GAP, rates, truth, series.chain, at, end)
     for k, mark in enumerate(marks):
         x, y = at(mark.at_s), 12 + 14 * (k % 3)
         svg.line(x, y + 4, x, height - 30, "mark")
@@ -130,37 +145,41 @@ def _latency(
         svg.text(WIDTH - RIGHT + 10, max(level + 4, y + 28), "predicted", "small changed")
 
 
+def _usable(points: Points) -> Points:
+    """Rates that a logarithmic axis can show, thinned out."""
+    step = max(1, len(points) // MAX_POINTS)
+    return [(s, v) for s, v in points[::step] if v > 0 and math.isfinite(v)]
+
+
 def _rates(
     svg: Svg,
     y: float,
-    rates: dict[tuple[str, str], list[tuple[float, float]]],
+    rates: dict[Link, Points],
+    truth: dict[Link, Points],
     chain: Sequence[str],
     at: Callable[[float], float],
+    end: float,
 ) -> None:
-    values = [v for points in rates.values() for _, v in points if v > 0 and math.isfinite(v)]
-    if not values:
-        return
+    values = [v for points in (*rates.values(), *truth.values()) for _, v in points]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     high = max(high, low + 1)
 
     def level(rate: float) -> float:
-        return y + RATES_H * (1 - (math.log10(max(rate, 10.0**low)) - low) / (high - low))
+        return y + RATES_H * (1 - (math.log10(rate) - low) / (high - low))
 
-    svg.text(LEFT - 10, y - 8, "link rate, as measured by the sending host (log scale)", "small soft")
+    svg.text(LEFT, y - 8, "link rates (log scale): measured by the hosts; dashed as set", "small soft")
     for power in range(low, high + 1):
         svg.line(LEFT, level(10.0**power), WIDTH - RIGHT, level(10.0**power), "grid")
         svg.text(LEFT - 10, level(10.0**power) + 4, format_rate(10.0**power), "small soft end")
+    for cls, lines in (("curve set", truth), ("curve", rates)):
+        for (src, _), points in lines.items():
+            # A rate holds until the next is known.
+            steps = [(at(s), level(v)) for s, v in points]
+            stairs = [steps[0], *(p for (_, y0), (x1, y1) in pairwise(steps) for p in ((x1, y0), (x1, y1)))]
+            svg.curve([*stairs, (at(end), steps[-1][1])], cls, colour(chain.index(src)))
     labels: list[float] = []
-    ends = sorted(rates.items(), key=lambda item: -item[1][-1][1])
-    for (src, dst), points in ends:
-        step = max(1, len(points) // MAX_POINTS)
-        shown = [(s, v) for s, v in points[::step] if v > 0 and math.isfinite(v)]
-        if not shown:
-            continue
-        stroke = colour(chain.index(src))
-        svg.curve([(at(s), level(v)) for s, v in shown], "curve", stroke)
-        height = level(shown[-1][1]) + 4
-        if labels:
-            height = max(height, labels[-1] + 14)
+    last = {link: points[-1][1] for link, points in (truth | rates).items()}
+    for (src, dst), rate in sorted(last.items(), key=lambda item: -item[1]):
+        height = max(level(rate) + 4, labels[-1] + 14) if labels else level(rate) + 4
         labels.append(height)
         svg.text(WIDTH - RIGHT + 10, height, f"{src} → {dst}", "small")

@@ -126,8 +126,9 @@ def _network(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
         drawing = draw_topology(
             record, stops, phase.conditions, num_operators, judged.stages, _crossing(scheme, phases, k)
         )
-        title = phase.name[:1].upper() + phase.name[1:]
-        drawings.append((f"<h3>{esc(title)}</h3>" if len(phases) > 1 else "") + f'<div class="wide">{drawing}</div>')
+        drawings.append(
+            (f"<h3>{esc(phase.name)}</h3>" if len(phases) > 1 else "") + f'<div class="wide">{drawing}</div>'
+        )
     lead = f"Where {judged.title} ran the {num_operators} operators of {record.model} for most requests."
     return _section("Network and stages", lead, *drawings)
 
@@ -166,6 +167,18 @@ def _changes_seen(scheme: SchemeRun) -> list[Mark]:
     return marks[:MAX_CHANGE_MARKS]
 
 
+def _set_rates(run: Run, start_of: dict[int, float]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """The rates of the topology's links, and what the changes made of them."""
+    if run.record is None:
+        return {}
+    rates = {(link.src, link.dst): [(0.0, link.rate_bps)] for link in run.record.topology.links if not link.trace}
+    for change in run.record.changes:
+        for state in change.conditions.links:
+            if state.rate_bps is not None and (state.src, state.dst) in rates and change.request in start_of:
+                rates[state.src, state.dst].append((start_of[change.request], state.rate_bps))
+    return rates
+
+
 def _forward(link: dict[str, Any], chain: Sequence[str]) -> bool:
     ends = link.get("src"), link.get("dst")
     return all(end in chain for end in ends) and chain.index(str(ends[0])) < chain.index(str(ends[1]))
@@ -202,7 +215,9 @@ def _timeline(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
         f'<li><span class="swatch" style="background:{colour(k)}"></span>{esc(device)}</li>'
         for k, device in enumerate(series.chain)
     )
-    drawing = draw_timeline(series, judged.moves, num_operators, sorted(marks, key=lambda m: m.at_s), expected)
+    marks.sort(key=lambda m: m.at_s)
+    set_rates = _set_rates(run, start_of)
+    drawing = draw_timeline(series, judged.moves, num_operators, marks, expected, set_rates)
     changes = len(judged.moves) - 1
     moved = {0: "It never moved.", 1: "It moved once."}.get(changes, f"It moved {changes} times.")
     return _section(

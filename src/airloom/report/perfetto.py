@@ -85,7 +85,15 @@ def _slice(name: str, category: str, end_us: float, took_us: float, track: Json,
     """A slice that ends at `end_us`; what took no time lasts a microsecond so that flows can hold on to it."""
     took = max(took_us, 1.0)
     start = end_us if took_us <= 1.0 else max(0.0, end_us - took)
-    return {"ph": "X", "name": name, "cat": category, "ts": round(start, 3), "dur": round(took, 3), "args": args, **track}
+    return {
+        "ph": "X",
+        "name": name,
+        "cat": category,
+        "ts": round(start, 3),
+        "dur": round(took, 3),
+        "args": args,
+        **track,
+    }
 
 
 def _async(phase: str, event: Event, pid: int, at: float, track: Json, args: Json) -> Json:
