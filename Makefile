@@ -82,7 +82,7 @@ bench: $(READY)
 
 docs: $(DOCS_READY)
 	@$(PY) docs/make_cli.py
-	@$(VENV)/bin/mkdocs build --strict --quiet --site-dir build/site
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --site-dir build/site
 	@echo "see build/site/index.html"
 
 wheel: $(READY)

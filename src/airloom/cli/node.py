@@ -17,7 +17,7 @@ control messages (TCP). ARTIFACT is what `airloom capture` wrote. SIGTERM and Ct
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", help="id of the device that this machine is")
-    parser.add_argument("--topology", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--topology", type=Path, required=True, metavar="FILE", help="devices with addresses, links")
     parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="the captured model")
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
     parser.add_argument("--certs", type=Path, required=True, metavar="DIR", help="ca.pem, HOST.pem and HOST.key")
