@@ -66,6 +66,8 @@ def measure(
     graph = executor.graph
     if graph.mode != "eval":
         raise UserError("a profile is of a model in eval mode: capture it with mode='eval'")
+    if not graph.num_operators:
+        raise UserError(f"{graph.model} has no operators: there is nothing to measure")
     rng = np.random.default_rng(seed)
     fitted, judged = _sample_stages(graph.num_operators, rng)
     stages = [(0, graph.num_operators), *fitted, *judged]
@@ -202,7 +204,7 @@ def _spans(elapsed: Floats, stages: Sequence[Bounds]) -> Floats:
 def _sample_stages(num_operators: int, rng: np.random.Generator) -> tuple[list[Bounds], list[Bounds]]:
     """Two disjoint sets of stages, of every length, to fit and to judge."""
     length = num_operators
-    every = (length * (length + 1)) // 2 - 1  # the whole is always fitted
+    every = length * (length + 1) // 2 - 1  # the whole is always fitted
     wanted = min(2 * _NUM_STAGES, every)
     chosen: dict[Bounds, None] = {}
     while len(chosen) < wanted:
