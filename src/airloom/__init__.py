@@ -10,10 +10,10 @@ Names are looked up when first used: `import airloom` imports neither torch nor 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 
+# Type checkers take it for true. Importing it from typing would cost more than all the rest here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from airloom.api import capture as capture
     from airloom.api import deploy as deploy
