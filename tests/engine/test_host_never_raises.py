@@ -171,6 +171,15 @@ def test_memory_is_bounded_under_a_flood() -> None:
     assert len(host._passages) <= 2048
 
 
+def test_memory_is_bounded_under_a_flood_of_attempts() -> None:
+    host = Host(HostConfig(device="mec", topology=line(), profile=SMALL))
+    for attempt in range(5000):
+        host.handle(
+            FrameArrived("gnb", Frame(kind=FrameKind.CANCEL, source=0, request=1, attempt=attempt), Parcel()), 0.0
+        )
+    assert len(host._passages.at(0, 1, 0.0).marks) <= 256
+
+
 def test_duplicates_run_once() -> None:
     pump = Pump(line(), SMALL)
     pump.hold_frames = lambda device, effect: device == "gnb"

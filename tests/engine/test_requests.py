@@ -214,9 +214,10 @@ def test_without_a_way_and_without_memory_a_request_waits_for_one() -> None:
 
 
 def test_a_first_stage_still_here_goes_another_way_when_a_host_dies() -> None:
-    pump = make(line((1.0, 4.0, 0.1, 0.1), (8e6, 400e6, 400e6)), private_operators=1)
+    pump = make(private_operators=1)
     pump.hold_stages = lambda d, e: d == "ue"
     pump.submit(1)
+    assert "gnb" in pump.events("attempt")[0].data["hosts"]
     pump.down("gnb")
     assert [e.data["reason"] for e in pump.events("attempt")] == ["first"]
     pump.hold_stages = lambda d, e: False
@@ -263,6 +264,17 @@ def test_missing_bytes_reach_the_user_whichever_hop_lost_them() -> None:
     assert finish.missing == pytest.approx(1152 / 12288, abs=2e-6)
     assert pump.events("result")[0].data["missing_share"] == finish.missing
     assert all(not e.parcel.missing for _, e in pump.frames)
+
+
+def test_hosts_that_disagree_do_not_play_ball() -> None:
+    pump = make()
+    task = Frame(kind=FrameKind.TASK, source=0, request=1, tensors=((0, 12288),))
+    assert pump.hosts["gnb"].snapshot().stop[0] == 0  # it would hand on to mec
+    pump.tell("gnb", FrameArrived("mec", task, pump.parcel((0,))))
+    assert [(d, e.start, e.stop) for d, e in pump.stages] == [("gnb", 0, L)]
+    result = Frame(kind=FrameKind.RESULT, source=0, request=2, cut=L)
+    pump.tell("gnb", FrameArrived("ue", result, pump.parcel((L,))))
+    assert pump.drops("gnb")["would go in circles"] == 1
 
 
 def test_a_result_that_stays_where_it_is_made_is_an_acknowledgement() -> None:
