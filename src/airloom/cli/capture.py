@@ -131,7 +131,9 @@ def describe(graph: ModelGraph, *, every_cut: bool = False) -> str:
         )
     lines.append(table(rows, ["cut", "bytes", "tensors", "work before", "next operator", "live set"], "rrrrll"))
     if len(cuts) <= last:
-        lines.append(f"{last + 1 - len(cuts)} more cuts, most of which carry no less than the cut before: --all shows them")
+        lines.append(
+            f"{last + 1 - len(cuts)} more cuts, most of which carry no less than the cut before: --all shows them"
+        )
     return "\n".join(lines)
 
 

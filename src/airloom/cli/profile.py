@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_value
     from airloom.nn.executor import StageExecutor
-    from airloom.nn.measure import measure, scaled
+    from airloom.nn.measure import check_factor, measure, scaled
     from airloom.nn.models import load_captured
 
+    if args.factor is not None:
+        check_factor(args.factor)  # before minutes of measuring
     with Progress(f"capturing {args.model}"):
         captured = load_captured(
             args.model,
@@ -89,7 +91,7 @@ def describe(profile: Profile, *, every_operator: bool = False) -> str:
     lines = [
         f"{profile.model} on {profile.device} ({profile.basis}): {format_seconds(whole_s)} for a batch of "
         f"{profile.batch}, {macs / whole_s / 1e9:.3g} G multiply-accumulates/s",
-        f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch} on "
+        f"{machine.cpu}, {machine.cores} cores, {machine.threads} thread{'' if machine.threads == 1 else 's'}, torch {machine.torch} on "
         f"{machine.torch_device}, Python {machine.python}",
         f"a stage takes {format_seconds(profile.stage_constant_s)} and {profile.stage_scale:.3g} times the sum of its "
         "operators"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from airloom.errors import CaptureError
 from airloom.nn.captured import Captured
 from airloom.nn.lower import lower, spec_of
-from airloom.nn.source import error_line
+from airloom.nn.source import error_line, first_line
 
 # What torch raises where a Python `if` or `while` asks a tensor.
 _DATA_DEPENDENT = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputException"})
@@ -103,6 +103,4 @@ def _reason(error: BaseException) -> str:
     """The first line of torch's message that says something."""
     if type(error).__name__ in _DATA_DEPENDENT:
         return f"its control flow depends on the data ({type(error).__name__})"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    return f"{type(error).__name__}: {text}".rstrip(": ")[:400]
+    return f"{type(error).__name__}: {first_line(error)}".rstrip(": ")[:400]

@@ -19,6 +19,7 @@ from airloom.core.graph import ITEM_BYTES, ModelGraph, TensorSpec
 from airloom.errors import ConfigError, UserError
 from airloom.nn.operators import FACTORIES, SPLITTERS, overload
 from airloom.nn.program import DTYPES, Call, LocalRef, ParameterRef, Program, TensorRef, decode
+from airloom.nn.source import first_line
 
 MAX_OPERATORS = 100_000
 MAX_TENSORS = 1_000_000
@@ -109,7 +110,7 @@ def _check_shapes(graph: ModelGraph, programs: list[Program], where: str) -> Non
             except ConfigError as error:
                 raise ConfigError(str(error), where=place) from None
             except Exception as error:  # torch raises what it likes about arguments that do not fit
-                line = next(iter(str(error).splitlines()), "")
+                line = first_line(error)
                 raise ConfigError(f"{op.target} does not accept its arguments: {line[:200]}", where=place) from None
             for id, value in zip(op.outputs, found, strict=True):
                 spec = graph.tensors[id]

@@ -22,6 +22,7 @@ from airloom.core.graph import TensorSpec
 from airloom.errors import StageFailed, UserError
 from airloom.nn.captured import Captured
 from airloom.nn.program import DTYPES
+from airloom.nn.source import first_line
 from airloom.nn.stage import ALIGNMENT, StageCode, canonical, canonical_stride
 
 # Compiled stages kept; a host whose plan moves comes back to few.
@@ -92,7 +93,7 @@ class StageExecutor:
             self.torch_device = torch.device(torch_device)
             self._parameters = tuple(canonical(p.to(self.torch_device)) for p in captured.parameters)
         except (RuntimeError, AssertionError) as error:  # no such device, or a torch built without it
-            raise UserError(f"torch device {torch_device!r}: {str(error).splitlines()[0]}") from None
+            raise UserError(f"torch device {torch_device!r}: {first_line(error)}") from None
         self.captured, self.graph, self.threads = captured, captured.graph, threads
         if captured.graph.mode == "train":
             # Operators write them: each executor has its own.
@@ -232,8 +233,9 @@ class StageExecutor:
             torch.set_num_threads(self.threads)
 
     def _failed(self, start: int, stop: int, reason: str) -> StageFailed:
-        line = next((text for text in reason.splitlines() if text.strip()), "no reason given").strip()
-        return StageFailed(f"operators {start}..{stop - 1} of {self.graph.model}: {line[:300]}")
+        return StageFailed(
+            f"operators {start}..{stop - 1} of {self.graph.model}: {first_line(reason)[:300] or 'no reason given'}"
+        )
 
 
 __all__ = ["Stage", "StageExecutor", "canonical_stride", "tensor_from_bytes", "tensor_to_bytes"]

@@ -162,8 +162,7 @@ def scaled(profile: Profile, factor: float, device: str) -> Profile:
     Raises:
         ConfigError: the factor is not a positive number.
     """
-    if not (math.isfinite(factor) and factor > 0):
-        raise ConfigError(f"a factor is a number above 0, got {factor}")
+    check_factor(factor)
     return msgspec.structs.replace(
         profile,
         device=device,
@@ -174,6 +173,12 @@ def scaled(profile: Profile, factor: float, device: str) -> Profile:
         ),
         stage_constant_s=profile.stage_constant_s * factor,
     )
+
+
+def check_factor(factor: float) -> None:
+    """A device is `factor` times as slow: a positive number, or a ConfigError."""
+    if not (math.isfinite(factor) and factor > 0):
+        raise ConfigError(f"a factor is a number above 0, got {factor}")
 
 
 def batch_of(graph: ModelGraph) -> int:

@@ -21,7 +21,7 @@ from airloom.nn.artifact import GRAPH_FILE, load_artifact
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.program import DTYPES
-from airloom.nn.source import error_line
+from airloom.nn.source import error_line, first_line
 
 _NO_OPTIONS: Mapping[str, int] = {}
 _SHAPE = re.compile(r"(\d+(?:x\d+)*):?(\w+)?")
@@ -125,13 +125,15 @@ def _call_factory(spec: str, options: Mapping[str, int]) -> tuple[nn.Module, tup
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(str(error), where=spec) from None
+        raise ConfigError(first_line(error), where=spec) from None
     if not callable(found):
         raise ConfigError(f"a {type(found).__name__} is no factory: name a function that returns the model", where=spec)
     try:
         made = found(**options)
     except Exception as error:  # whatever the user's own code raises
-        raise ConfigError(f"{type(error).__name__}: {error}{error_line(error.__traceback__)}", where=spec) from error
+        raise ConfigError(
+            f"{type(error).__name__}: {first_line(error)}{error_line(error.__traceback__)}", where=spec
+        ) from error
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if isinstance(example, Tensor):
         example = (example,)
@@ -151,7 +153,7 @@ def _load_exported(path: Path) -> tuple[nn.Module, tuple[Tensor, ...] | None]:
             program = torch.export.load(path)
             module: nn.Module = program.module()
         except Exception as error:  # torch raises what it likes about a file that is none
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error) or type(error).__name__
             raise ConfigError(f"not a file of torch.export.save: {reason}", where=str(path)) from error
     if program.example_inputs is None:
         return module, None

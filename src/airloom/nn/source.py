@@ -37,3 +37,8 @@ def error_line(trace: TracebackType | None) -> str:
     """` at model.py:12: ...` of the innermost frame of an exception that is the user's."""
     users = [frame for frame in traceback.extract_tb(trace) if _is_user(frame.filename)]
     return f" at {_line(users[-1].filename, users[-1].lineno or 0)}" if users else ""
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's text that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
