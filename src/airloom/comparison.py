@@ -146,37 +146,55 @@ def compare(
         progress: called with the scheme's title, requests done and requests to do.
     """
     tell = progress or (lambda what, done, total: None)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC)
     steps = sorted(steps, key=lambda step: step.request)
     with tempfile.TemporaryDirectory(prefix=".run-", dir=_made(folder)) as scratch:
         options = dataclasses.replace(setting.options, folder=Path(scratch))
         tell("starting hosts", 0, 0)
         outcomes: dict[str, Outcomes] = {}
         with Deployment(setting.captured, setting.topology, setting.profiles, options=options) as net:
-            for scheme in schemes:
+            # Tables first: a pinned scheme leaves links measured at their worst, and an idle link is slow to show
+            # that it has recovered.
+            for scheme in sorted(schemes, key=lambda scheme: scheme.plan is not None):
                 net.pin(scheme.plan)
                 net.apply(restored(setting.topology))
                 time.sleep(_SETTLE_S)
                 outcomes[scheme.name] = _drive(net, setting, inputs, requests, steps, tell, scheme.title)
             notes = net.notes
         deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
-    record = RunRecord(
-        model=setting.captured.graph.model,
-        graph_digest=setting.captured.graph.digest,
-        operators=tuple(op.name for op in setting.captured.graph.operators),
+    records = tuple(scheme_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes)
+    record = run_record(setting, records, steps, labels=labels[:requests], notes=notes, started=started, title=title)
+    write_value(folder / RECORD, record)
+    return record
+
+
+def run_record(
+    setting: Setting,
+    schemes: tuple[SchemeRecord, ...],
+    steps: Sequence[Step],
+    *,
+    labels: Sequence[int],
+    notes: tuple[str, ...],
+    started: datetime,
+    title: str = "",
+) -> RunRecord:
+    """What `run.json` says of a run that began at `started`; `notes` is `Deployment.notes`."""
+    graph = setting.captured.graph
+    return RunRecord(
+        model=graph.model,
+        graph_digest=graph.digest,
+        operators=tuple(op.name for op in graph.operators),
         topology=setting.topology,
         chain=chain(setting.topology, result_returns=setting.options.result_returns),
-        schemes=tuple(scheme_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes),
-        labels=tuple(labels[:requests]),
+        schemes=schemes,
+        labels=tuple(labels),
         changes=tuple(Change(request=s.request, title=s.title, conditions=s.conditions) for s in steps),
         emulated=notes,
         machine=profile_of(setting.topology.source, setting.profiles).machine,
         airloom=airloom.__version__,
-        started=started,
+        started=started.isoformat(timespec="seconds"),
         title=title,
     )
-    write_value(folder / RECORD, record)
-    return record
 
 
 def _drive(

@@ -11,15 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import airloom
-from airloom.comparison import Outcomes, Scheme, Setting, Step, deal_traces, restored, scheme_record
+from airloom.comparison import Outcomes, Scheme, Setting, Step, deal_traces, restored, run_record, scheme_record
 from airloom.config import merged
-from airloom.core.run import Change, RunRecord
+from airloom.core.run import RunRecord
 from airloom.core.topology import Conditions
 from airloom.deployment import Deployment, Stats
 from airloom.files import write_value
-from airloom.planner.pricing import profile_of
-from airloom.planner.route import chain
 from airloom.report.folder import RECORD, TRACES
 from airloom.units import format_rate, format_seconds
 
@@ -46,7 +43,7 @@ def run_scheme(
         progress: called with what is at work, requests done and requests to do.
     """
     tell = progress or (lambda what, done, total: None)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".run-", dir=folder) as scratch:
         options = dataclasses.replace(setting.options, folder=Path(scratch))
@@ -58,18 +55,12 @@ def run_scheme(
             outcomes, steps = _drive(net, setting, inputs, requests, changes, tell)
             stats, notes = net.stats(), net.notes
         deal_traces(Path(scratch) / TRACES, folder / TRACES, {scheme.name: outcomes})
-    record = RunRecord(
-        model=setting.captured.graph.model,
-        graph_digest=setting.captured.graph.digest,
-        operators=tuple(op.name for op in setting.captured.graph.operators),
-        topology=setting.topology,
-        chain=chain(setting.topology, result_returns=setting.options.result_returns),
-        schemes=(scheme_record(setting, scheme, steps, outcomes, classify),),
-        labels=tuple(labels[:requests]),
-        changes=tuple(Change(request=s.request, title=s.title, conditions=s.conditions) for s in steps),
-        emulated=notes,
-        machine=profile_of(setting.topology.source, setting.profiles).machine,
-        airloom=airloom.__version__,
+    record = run_record(
+        setting,
+        (scheme_record(setting, scheme, steps, outcomes, classify),),
+        steps,
+        labels=labels[:requests],
+        notes=notes,
         started=started,
     )
     write_value(folder / RECORD, record)
