@@ -8,6 +8,7 @@ _MIN_BLOCKS = 4
 # Below this the receiver's clock, not the link, sets the spread.
 _MIN_SPREAD_S = 50e-6
 _PAUSE_S = 0.01
+_NEWS_TRAINS, _NEWS_S = 3, 0.06
 _MAX_LOSS_CORRECTED = 0.3
 
 
@@ -15,8 +16,8 @@ class TrainMeter:
     """Rate of a link by packet train dispersion (Jain and Dovrolis, 2003), at the receiver.
 
     Blocks of a train left back to back, so the link's own rate spaces them. Hosts delay single
-    packets by a millisecond or so; the estimate is the mean of the middle half, by time, of the
-    last trains: a slowed link's trains last longer and so outweigh the old ones at once.
+    packets by a millisecond or so, and busy hosts by far more; the estimate is that of the middle
+    half of the last trains.
     """
 
     def __init__(self, *, trains: int = 12, age_s: float = 10.0) -> None:
@@ -63,20 +64,56 @@ class TrainMeter:
 
     def rate_bps(self, at_s: float) -> float:
         """The estimate, or 0 where no train told anything of late."""
-        samples = sorted(s for s in self._samples if at_s - s[2] <= self._age_s)
-        if not samples:
+        recent = [s for s in self._samples if at_s - s[2] <= self._age_s]
+        # Trains that all say the link is far slower, for longer than any host sleeps: it is.
+        news = recent[-_NEWS_TRAINS:]
+        if len(recent) > len(news) and sum(s[1] for s in news) >= _NEWS_S:
+            slowest = min(s[0] for s in recent[:-_NEWS_TRAINS])
+            if all(s[0] < slowest / 2 for s in news):
+                recent = news
+        if not recent:
             return 0.0
-        total_s = sum(spread_s for _, spread_s, _ in samples)
-        low_s, high_s = total_s / 4, total_s * 3 / 4
-        bits = seconds = begin_s = 0.0
-        for rate, spread_s, _ in samples:
-            end_s = begin_s + spread_s
-            share_s = min(end_s, high_s) - max(begin_s, low_s)
-            if share_s > 0:
-                bits += rate * share_s
-                seconds += share_s
-            begin_s = end_s
-        return bits / seconds
+        recent.sort()
+        quarter = len(recent) // 4
+        middle = recent[quarter : len(recent) - quarter]
+        return sum(rate * spread_s for rate, spread_s, _ in middle) / sum(spread_s for _, spread_s, _ in middle)
+
+
+class DeliveryMeter:
+    """A lower bound of a link's rate, at the sender: what was delivered while it had more to send.
+
+    Trains are short, so a busy host makes them look slower than the link is. What a link has carried
+    over some 50 ms it can carry; the largest of the last few samples counts (as in BBR), none above
+    the pace at which it was sent, since what a host held back may come all at once.
+    """
+
+    def __init__(self, *, least_s: float = 0.04, samples: int = 3) -> None:
+        self._least_s = least_s
+        self._samples: deque[float] = deque(maxlen=samples)
+        self._begin: tuple[float, int] | None = None
+
+    def restart(self) -> None:
+        """There was nothing to send; a sample that spans such a time says nothing."""
+        self._begin = None
+
+    def delivered(self, blocks: int, bits: float, at_s: float, pace_bps: float) -> None:
+        """`blocks` more of `bits` each had arrived at `at_s`."""
+        if self._begin is None:
+            self._begin = (at_s, 0)
+            return
+        begin_s, before = self._begin
+        blocks += before
+        took_s = at_s - begin_s
+        if took_s < self._least_s:
+            self._begin = (begin_s, blocks)
+            return
+        self._samples.append(min(pace_bps, blocks * bits / took_s))
+        self._begin = (at_s, 0)
+
+    @property
+    def rate_bps(self) -> float:
+        """0 before the first sample."""
+        return max(self._samples, default=0.0)
 
 
 class RttMeter:

@@ -41,7 +41,7 @@ from airloom.wire.blocks import (
     encode_mark,
     num_blocks,
 )
-from airloom.wire.meters import LossMeter, RttMeter
+from airloom.wire.meters import DeliveryMeter, LossMeter, RttMeter
 from airloom.wire.seal import TAG_BYTES, Sealer
 
 _U32 = 0xFFFFFFFF
@@ -49,9 +49,11 @@ _PACKET_BITS = 8 * (BLOCK_BYTES + PACKET_OVERHEAD)
 _DEFAULT_RATE_BPS = 20e6  # where neither the topology nor a measurement tells
 _TRAIN_S = 0.004  # a train lasts about this long on the link: several times what a host's timers miss
 _MIN_TRAIN, _MAX_TRAIN = 4, 54  # blocks; 54 fill one datagram of 64 KB that the kernel cuts up
-_CATCH_UP_S = 0.005
+_SLOW_TRAIN, _SLOW_TRAIN_S = 16, 0.02  # a slow link's trains are longer, or a host's noise drowns them
+_CATCH_UP_S = 0.01
 _EARLY_S = 0.0005
-_NEAR = 0.15  # a measured rate this near to the told one confirms it
+_NEAR = 0.2  # a measured rate this near to the told one confirms it
+_GAIN = 1.15  # over a measured rate that nothing confirms, so that more shows where there is more
 _MIN_MARK_S, _MAX_MARK_S = 0.0025, 0.1
 _GROW = 1.25
 _SMALL_BYTES = 400  # a single block up to this size is its own mark: sending it again costs no more
@@ -128,6 +130,7 @@ class MessageSender:
         self._outstanding = 0  # blocks that left and are not confirmed
         self._told_bps: float | None = rate_bps
         self._measured_bps = 0.0
+        self._delivery = DeliveryMeter()
         self.rtt = RttMeter()
         self.loss_meter = LossMeter()
         self._leave_s = -math.inf  # virtual time at which the link is free again
@@ -152,6 +155,8 @@ class MessageSender:
         if self._held + len(plain) > self._limits.queue_bytes:
             self._count("queue_full")
             return None
+        if not self._messages:
+            self._delivery.restart()
         count = num_blocks(len(plain))
         message = _Outgoing(self._sealer.reserve(count), plain, count, now_s)
         self._messages[message.id] = message
@@ -163,6 +168,7 @@ class MessageSender:
         """What the link should carry; a measurement made before no longer counts."""
         self._told_bps = rate_bps
         self._measured_bps = 0.0
+        self._delivery = DeliveryMeter()
         self._repace()
 
     @property
@@ -227,11 +233,13 @@ class MessageSender:
             lost = (report.lost - self._last_totals[1]) & _U32
             if arrived + lost < 1 << 24:
                 self.loss_meter.add(arrived, lost)
+                self._delivery.delivered(arrived, _PACKET_BITS, now_s - report.hold_us * 1e-6, self._pace_bps)
         else:
             self.loss_meter.add(report.arrived, report.lost)
         self._last_totals = (report.arrived, report.lost)
-        if report.rate_bps:
-            self._measure(report.rate_bps)
+        rate_bps = max(report.rate_bps, self._delivery.rate_bps)
+        if rate_bps:
+            self._measure(rate_bps)
         self._mark_gap_s = self._first_gap_s()
 
     def _resend(self, message: _Outgoing, first: int, count: int, seen: int) -> None:
@@ -269,11 +277,13 @@ class MessageSender:
         elif told is not None and abs(measured - told) <= _NEAR * told:
             pace = told
         else:
-            pace = measured
+            pace = _GAIN * measured
         self._pace_bps = pace
-        self._train_blocks = (
-            _MAX_TRAIN if math.isinf(pace) else max(_MIN_TRAIN, min(_MAX_TRAIN, int(pace * _TRAIN_S / _PACKET_BITS)))
-        )
+        if math.isinf(pace):
+            self._train_blocks = _MAX_TRAIN
+        else:
+            least = max(_MIN_TRAIN, min(_SLOW_TRAIN, int(pace * _SLOW_TRAIN_S / _PACKET_BITS)))
+            self._train_blocks = max(least, min(_MAX_TRAIN, int(pace * _TRAIN_S / _PACKET_BITS)))
 
     # --- what leaves ---------------------------------------------------------------------------
 
