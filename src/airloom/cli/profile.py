@@ -88,6 +88,7 @@ def describe(profile: Profile, *, every_operator: bool = False) -> str:
 
     machine, whole_s = profile.machine, profile.stage_s(0, profile.num_operators)
     macs = sum(op.macs for op in profile.operators)
+    threads = "1 thread" if machine.threads == 1 else f"{machine.threads} threads"
     lines = [
         f"{profile.model} on {profile.device} ({profile.basis}): {format_seconds(whole_s)} for a batch of "
         f"{profile.batch}, {macs / whole_s / 1e9:.3g} G multiply-accumulates/s",
