@@ -221,6 +221,34 @@ def test_an_idle_link_shows_its_rate_at_1_percent_of_it() -> None:
         assert network.sent["control"] * 8 <= 0.0125 * 5e7 * 10
 
 
+def test_a_host_that_sleeps_does_not_make_the_link_look_slow() -> None:
+    """Packets held up for 15 ms at a time, as by a relay on a busy machine: the pace stays what it was."""
+    rng = np.random.default_rng(4)
+
+    class Sleepy(Emulated):
+        until_s, next_s, last_s = 0.0, 100.0, 0.0
+
+        def __call__(self, data: bytes, at_s: float) -> list[float]:
+            arrivals = super().__call__(data, at_s)
+            for k, due_s in enumerate(arrivals):
+                while due_s > self.until_s:
+                    self.next_s = self.until_s + float(rng.exponential(0.05))
+                    self.until_s = self.next_s + float(rng.exponential(0.015))
+                self.last_s = max(self.last_s, self.until_s if due_s >= self.next_s else due_s)
+                arrivals[k] = self.last_s
+            return arrivals
+
+    network = Network(
+        Sleepy(5e7, 0.01, 1), Sleepy(5e7, 0.01, 2), rate_bps=5e7,
+        late_s=lambda: float(rng.exponential(0.005)), probe=True,
+    )  # fmt: skip
+    network.a.sender.start(network.now_s)
+    taken = latencies(network, message(400_000), 100)
+    assert network.a.sender.pace_bps == pytest.approx(5e7, rel=0.25)
+    assert np.percentile(taken, 95) < 0.25
+    assert max(taken) < 0.6
+
+
 def test_a_link_that_drops_to_a_tenth_is_followed() -> None:
     class Changing:
         def rate_bps(self, at_s: float) -> float:

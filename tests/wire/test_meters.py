@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from airloom.wire.meters import LossMeter, RttMeter, TrainMeter
+from airloom.wire.meters import DeliveryMeter, LossMeter, RttMeter, TrainMeter
 
 PACKET = 1228
 
@@ -105,3 +105,33 @@ def test_loss_follows_the_link() -> None:
         meter.add(100, 0)
     assert meter.loss is not None
     assert meter.loss < 0.01
+
+
+def test_what_was_delivered_bounds_the_rate_from_below() -> None:
+    meter = DeliveryMeter()
+    for k in range(5):
+        meter.delivered(100 if k else 0, 10_000.0, 0.05 * k, 1e9)
+    assert meter.rate_bps == pytest.approx(100 * 10_000 / 0.05)
+
+
+def test_what_came_all_at_once_counts_no_more_than_the_pace() -> None:
+    meter = DeliveryMeter()
+    meter.delivered(0, 10_000.0, 0.0, 5e7)
+    meter.delivered(1000, 10_000.0, 0.05, 5e7)
+    assert meter.rate_bps == 5e7
+
+
+def test_idle_time_is_no_evidence() -> None:
+    meter = DeliveryMeter()
+    meter.delivered(0, 10_000.0, 0.0, 1e9)
+    meter.restart()
+    meter.delivered(10, 10_000.0, 5.0, 1e9)
+    assert meter.rate_bps == 0.0
+
+
+def test_a_slow_link_replaces_what_was_delivered_before() -> None:
+    meter = DeliveryMeter(samples=3)
+    meter.delivered(0, 10_000.0, 0.0, 1e9)
+    for k, blocks in enumerate((250, 250, 25, 25, 25), 1):
+        meter.delivered(blocks, 10_000.0, 0.05 * k, 1e9)
+    assert meter.rate_bps == pytest.approx(5e6)
