@@ -92,7 +92,7 @@ def describe(profile: Profile, *, every_operator: bool = False) -> str:
     lines = [
         f"{profile.model} on {profile.device} ({profile.basis}): {format_seconds(whole_s)} for a batch of "
         f"{profile.batch}, {macs / whole_s / 1e9:.3g} G multiply-accumulates/s",
-        f"{machine.cpu}, {machine.cores} cores, {machine.threads} thread{'' if machine.threads == 1 else 's'}, torch {machine.torch} on "
+        f"{machine.cpu}, {machine.cores} cores, {threads}, torch {machine.torch} on "
         f"{machine.torch_device}, Python {machine.python}",
         f"a stage takes {format_seconds(profile.stage_constant_s)} and {profile.stage_scale:.3g} times the sum of its "
         "operators"
