@@ -8,12 +8,12 @@ holds where at most 64 KiB cross every cut.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections import defaultdict
 
 import numpy as np
-from harness import report
 
 import airloom
 from airloom.core.graph import ModelGraph
@@ -22,6 +22,7 @@ from airloom.deployment import Deployment, DeployOptions
 from airloom.planner.chain import Solution
 from airloom.planner.planning import make_plan
 from airloom.planner.pricing import build_problem
+from harness import report
 
 REQUESTS = 120
 WARM_UP = 20
@@ -32,7 +33,7 @@ def line() -> Topology:
     roles = ("ue", "gnb", "mec", "cloud")
     devices = tuple(Device(id=id, role=role) for id, role in zip(HOSTS, roles, strict=True))  # type: ignore[arg-type]
     links = []
-    for a, b in zip(HOSTS[:-1], HOSTS[1:], strict=True):
+    for a, b in itertools.pairwise(HOSTS):
         links += [Link(src=a, dst=b, rate_bps=float("inf")), Link(src=b, dst=a, rate_bps=float("inf"))]
     return Topology(devices=devices, links=tuple(links), source="ue", sink="cloud")
 

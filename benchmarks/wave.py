@@ -8,6 +8,7 @@ read CLOCK_MONOTONIC. HiveMind reports 27 ms for its wave (section IV-D).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import statistics
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import report
 
 from airloom.core.profile import CutSize, OperatorCost, Profile
 from airloom.core.topology import Device, Link, Topology
@@ -29,6 +29,7 @@ from airloom.engine.wave import REFRESH_TIMER
 from airloom.runtime.certs import host_certs, make_ca, make_host
 from airloom.runtime.node import Node
 from airloom.runtime.places import with_local_addresses
+from harness import report
 
 HOSTS = ("ue", "gnb", "mec", "edge", "cloud")
 OPERATORS = 152
@@ -41,6 +42,9 @@ class NoExecutor:
 
     def run(self, start: int, stop: int, data: Mapping[int, memoryview]) -> dict[int, memoryview]:
         raise RuntimeError("no request was made")
+
+    def load(self, start: int, stop: int) -> None:
+        """There is nothing to make ready."""
 
 
 def profile() -> Profile:
@@ -56,7 +60,7 @@ def profile() -> Profile:
 
 def line() -> Topology:
     links = []
-    for a, b in zip(HOSTS[:-1], HOSTS[1:], strict=True):
+    for a, b in itertools.pairwise(HOSTS):
         links += [Link(src=a, dst=b, rate_bps=50e6, delay_s=0.005), Link(src=b, dst=a, rate_bps=50e6, delay_s=0.005)]
     roles: dict[str, Any] = {"ue": "ue", "gnb": "gnb", "cloud": "cloud"}
     devices = tuple(Device(id=h, role=roles.get(h, "mec"), factor=8.0 / 2**k) for k, h in enumerate(HOSTS))

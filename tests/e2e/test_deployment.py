@@ -20,7 +20,7 @@ from small_network import line
 
 from airloom.core.topology import Conditions, Device, DeviceState
 from airloom.deployment import Deployment, DeployOptions
-from airloom.errors import Cancelled, ConfigError, DeadlineExceeded, Overloaded
+from airloom.errors import Cancelled, ConfigError, DeadlineExceeded, DeploymentError, Overloaded
 from airloom.planner.chain import Solution
 from airloom.planner.planning import make_plan
 from airloom.planner.pricing import build_problem
@@ -204,26 +204,6 @@ def gone(pid):
         return True
 
 
-def test_closing_leaves_no_process_and_no_socket(resnet20, four_hosts, profile, pictures):
-    net = Deployment(resnet20, four_hosts, profile, options=DeployOptions(in_flight=2))
-    pids = [net.pid(host) for host in ("gnb", "mec", "cloud")] + [net._launcher.relay.pid]
-    folder, addresses = Path(net._temporary.name), [data_address(d) for d in net.topology.devices]
-    flying = [net.submit(pictures[0]) for _ in range(2)]
-    net.close()
-    net.close()
-    assert all(gone(pid) for pid in pids)
-    assert not folder.exists()
-    for request in flying:  # each has an outcome
-        assert request.done()
-    for host, port in addresses:
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            with socket.socket(socket.AF_INET, kind) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind((host, port))
-    with pytest.raises(Exception, match="closed"):
-        net(pictures[0])
-
-
 def test_children_do_not_outlive_a_launcher_that_is_killed(tmp_path):
     script = tmp_path / "launch.py"
     script.write_text(
@@ -251,9 +231,10 @@ def test_children_do_not_outlive_a_launcher_that_is_killed(tmp_path):
     until(lambda: all(gone(pid) for pid in pids))
 
 
-def test_tcp_is_the_second_transport(resnet20, profile, pictures, expected):
+def test_over_tcp_and_closing_leaves_no_process_and_no_socket(resnet20, profile, pictures, expected):
     topology = line(Device(id="ue", role="ue", factor=8.0), Device(id="mec", role="mec"), rate_bps=50e6, delay_s=0.002)
-    with Deployment(resnet20, topology, profile, options=DeployOptions(transport="tcp", in_flight=2)) as net:
+    net = Deployment(resnet20, topology, profile, options=DeployOptions(transport="tcp", in_flight=2))
+    try:
         requests = ask_all(net, pictures[:20])
         for request, want in zip(requests, expected, strict=False):
             assert torch.equal(request.result(), want)
@@ -261,3 +242,19 @@ def test_tcp_is_the_second_transport(resnet20, profile, pictures, expected):
         status = net.status()["mec"]
         assert status.transport == "tcp"
         assert status.counters["data_received_messages"] >= 20
+        pids = [net.pid("mec"), net._launcher.relay.pid]
+        folder, addresses = Path(net._temporary.name), [data_address(d) for d in net.topology.devices]
+        flying = [net.submit(pictures[0]) for _ in range(2)]
+    finally:
+        net.close()
+    net.close()
+    assert all(gone(pid) for pid in pids)
+    assert not folder.exists()
+    assert all(request.done() for request in flying)  # each has an outcome
+    for host, port in [(h, p + k) for h, p in addresses for k in (0, 1)]:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((host, port))
+    with pytest.raises(DeploymentError, match="closed"):
+        net(pictures[0])

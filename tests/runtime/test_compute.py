@@ -17,6 +17,11 @@ class Sum:
         self.seconds, self.ran, self.gate = seconds, [], threading.Event()
         self.gate.set()
 
+    def load(self, start, stop):
+        self.ran.append(("load", start, stop))
+        if start == 13:
+            raise ValueError("thirteen")
+
     def run(self, start, stop, data):
         self.gate.wait(5)
         self.ran.append((start, stop))
@@ -94,6 +99,20 @@ def test_an_abandoned_stage_is_skipped_unless_it_has_begun():
     events = run(executor, work)
     assert [e.job for e in events] == [1, 3]
     assert executor.ran == [(1, 2), (3, 4)]
+
+
+def test_a_stage_is_made_ready_in_turn_and_may_fail_to_be():
+    executor = Sum()
+
+    async def work(compute, events):
+        compute.prepare(13, 14)
+        compute.prepare(4, 5)
+        compute.submit(job(4, start=4))
+        await all_of(events, 1)
+
+    (event,) = run(executor, work)
+    assert isinstance(event, StageDone)
+    assert executor.ran == [("load", 13, 14), ("load", 4, 5), (4, 5)]
 
 
 def test_a_slow_device_takes_its_factor_and_does_not_spin():

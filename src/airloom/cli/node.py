@@ -51,8 +51,6 @@ def run(args: argparse.Namespace) -> int:
     from airloom.config import load_topology
     from airloom.engine.config import HostConfig
     from airloom.errors import ConfigError, ProfileMismatch
-    from airloom.nn.artifact import load_artifact
-    from airloom.nn.executor import StageExecutor
     from airloom.planner.inputs import load_profile
     from airloom.runtime.certs import host_certs
     from airloom.runtime.node import Node, NodeOptions, serve
@@ -78,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"expected PEER=HOST:PORT with a peer of the topology, got {text!r}", where="--route")
         routes[peer] = parse_address(address, where="--route")
     certs = host_certs(args.certs, args.host)
+    # From here on torch is needed, which takes a while to import.
+    from airloom.nn.artifact import load_artifact
+    from airloom.nn.executor import StageExecutor
+
     captured = load_artifact(args.artifact)
     if profile.graph_digest != captured.graph.digest:
         raise ProfileMismatch(

@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import os
+    import signal
+    import sys
 
     import msgspec
 
@@ -61,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("a scheme or a plan: give one of them", where="--plan")
     if config.changes and not config.emulate:
         raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=str(args.config))
+    # Ended from outside, it still takes its hosts with it and removes what it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Hosts share this machine's cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

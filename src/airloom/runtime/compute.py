@@ -7,6 +7,7 @@ sleeps, so that the hosts of one machine leave each other the cores that they wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -22,6 +23,10 @@ class Executor(Protocol):
     """Runs operators `start..stop-1` on raw tensor bytes by tensor id; returns the live set of `stop`."""
 
     def run(self, start: int, stop: int, data: Mapping[int, memoryview]) -> dict[int, memoryview]: ...
+
+    def load(self, start: int, stop: int) -> object:
+        """Make the stage ready, so that its first run takes no longer than the next."""
+        ...
 
 
 class Compute:
@@ -44,7 +49,7 @@ class Compute:
         self.set_factor(factor)
         self.busy_s = 0.0
         self.stages = 0
-        self._queue: queue.SimpleQueue[Execute | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Execute | tuple[int, int] | None] = queue.SimpleQueue()
         self._abandoned: set[int] = set()
         self._waiting: set[int] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,6 +71,10 @@ class Compute:
         self._waiting.add(job.job)
         self._queue.put(job)
 
+    def prepare(self, start: int, stop: int) -> None:
+        """Make a stage ready before anybody asks for it."""
+        self._queue.put((start, stop))
+
     def abandon(self, job: int) -> None:
         """Nobody waits for `job` any more: it is skipped unless it has begun."""
         if job in self._waiting:
@@ -80,6 +89,11 @@ class Compute:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
+            if isinstance(job, tuple):
+                # What cannot be made ready fails again, and is reported, when it is asked for.
+                with contextlib.suppress(Exception):
+                    self._executor.load(*job)
+                continue
             if job.job in self._abandoned:
                 self._forget(job.job)
                 continue

@@ -212,6 +212,9 @@ class Node:
         """Follow `plan`, or the table again; this host only."""
         if plan is not None and plan.graph_digest != self.config.profile.graph_digest:
             raise ConfigError(f"{self.id}: the plan is for another model than the one this host runs")
+        for stage in plan.stages if plan is not None else ():
+            if stage.device == self.id:
+                self.compute.prepare(stage.start, stage.stop)
         self.handle(PlanPinned(plan))
 
     # --- events in, effects out ---------------------------------------------------------------------
