@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from airloom.config import load_topology
+from airloom import config
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event
 from airloom.errors import ConfigError, ProfileMismatch
 from airloom.files import read_value
-from airloom.planner.inputs import load_profile, load_profiles
+from airloom.planner import inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,8 +77,8 @@ def capture(
         raise ConfigError("a module is captured with its own weights and `example_inputs`: pass those, and only those")
     from airloom.nn.capture import capture as capture_module
 
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    return capture_module(model, inputs, name=name or type(model).__name__, mode=mode)
+    given = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    return capture_module(model, given, name=name or type(model).__name__, mode=mode)
 
 
 def profile(
@@ -167,13 +167,13 @@ def plan(
     from airloom.planner.pricing import build_problem, profile_of
     from airloom.planner.route import chain
 
-    where = topology if isinstance(topology, Topology) else load_topology(Path(topology), result_returns=result_returns)
+    where = topology if isinstance(topology, Topology) else load_topology(topology, result_returns=result_returns)
     captured: Captured | None
     if isinstance(model, Profile):
         captured, known = None, model if profile is None else profile
     else:
         captured, known = model, measured(model) if profile is None else profile
-    profiles = load_profiles(where, known) if isinstance(known, Profile) else dict(known)
+    profiles = inputs.load_profiles(where, known) if isinstance(known, Profile) else dict(known)
     if captured is not None:
         for device, found in profiles.items():
             if found.graph_digest != captured.graph.digest:
@@ -276,6 +276,16 @@ def simulate(
         private_operators=planned.private_operators,
         result_returns=planned.result_returns,
     ).run()
+
+
+def load_topology(path: str | Path, *, result_returns: bool = True) -> Topology:
+    """Read a topology file (docs/formats.md) and check that its source reaches its sink, and back."""
+    return config.load_topology(Path(path), result_returns=result_returns)
+
+
+def load_profile(path: str | Path) -> Profile:
+    """Read a profile that `airloom profile`, a person or another tool wrote."""
+    return inputs.load_profile(Path(path))
 
 
 def load_plan(path: str | Path) -> Plan:
