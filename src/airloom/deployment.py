@@ -76,7 +76,7 @@ class DeployOptions:
     transport: Literal["udp", "tcp"] = "udp"
     launch: bool = True
     emulate: bool = True
-    certs: Path | None = None
+    certs: Path | str | None = None
     in_flight: int = 8
     deadline_s: float = 10.0
     threads: int | None = None
@@ -84,7 +84,7 @@ class DeployOptions:
     result_returns: bool = True
     repair_rounds: int = 2
     congestion: str = "cubic"
-    folder: Path | None = None
+    folder: Path | str | None = None
     wait_s: float = 10.0
     seed: int = 0
     pinned_fallback: Literal["self", "table"] = "self"
@@ -196,7 +196,7 @@ class Deployment:
         # One thread: commands to other hosts keep their order.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="airloom operator")
         self._temporary = tempfile.TemporaryDirectory(prefix="airloom-")
-        self.folder = self.options.folder or Path(self._temporary.name)
+        self.folder = Path(self.options.folder or self._temporary.name)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="airloom", daemon=True)
         self._thread.start()
@@ -456,7 +456,7 @@ class Deployment:
     async def _start(self) -> None:
         options, others = self.options, [d.id for d in self.topology.devices if d.id != self.source]
         work = Path(self._temporary.name)
-        certs = options.certs
+        certs = None if options.certs is None else Path(options.certs)
         if certs is None:
             if not options.launch:
                 raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
