@@ -45,7 +45,7 @@ from airloom.wire.seal import TAG_BYTES, Opener
 _REORDER = 3  # a gap counts once so many later blocks have come
 _REPORT_EVERY_S = 0.025
 _REPORT_EVERY_BLOCKS = 128
-_MIN_REPEAT_S, _MAX_REPEAT_S = 0.005, 0.2
+_MIN_REPEAT_S, _MAX_REPEAT_S = 0.004, 0.2
 _SHUT = 1024  # how many finished messages are remembered one by one
 _NOT_ASKED = -1
 _RUN = 4  # blocks from which taking them together pays
@@ -429,7 +429,7 @@ class MessageReceiver:
         if now_s >= self._repeat_s:
             self._repeat_gap_s = min(self._repeat_gap_s * 1.5, _MAX_REPEAT_S)
         else:
-            self._repeat_gap_s = min(_MAX_REPEAT_S, max(_MIN_REPEAT_S, self._rtt_s / 3))
+            self._repeat_gap_s = min(_MAX_REPEAT_S, max(_MIN_REPEAT_S, self._rtt_s / 5))
         return self._report(now_s)
 
     def next_time(self) -> float:

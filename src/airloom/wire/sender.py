@@ -54,7 +54,7 @@ _CATCH_UP_S = 0.01
 _EARLY_S = 0.0005
 _NEAR = 0.2  # a measured rate this near to the told one confirms it
 _GAIN = 1.15  # over a measured rate that nothing confirms, so that more shows where there is more
-_MIN_MARK_S, _MAX_MARK_S = 0.0025, 0.1
+_MIN_MARK_S, _MAX_MARK_S = 0.002, 0.1
 _GROW = 1.25
 _SMALL_BYTES = 400  # a single block up to this size is its own mark: sending it again costs no more
 _ECHOES = 3
@@ -142,6 +142,8 @@ class MessageSender:
         self._last_totals: tuple[int, int] | None = None
         self._mark_s = math.inf
         self._mark_gap_s = _MIN_MARK_S
+        self._mark_due = False
+        self._busy_s = -math.inf  # when data or a repair last left
         self._word_s = -math.inf  # when a report last came
         self._probe_s = -math.inf
         self.counts: dict[str, int] = {}
@@ -290,10 +292,16 @@ class MessageSender:
     def poll(self, now_s: float) -> Burst | None:
         """The next datagrams to leave, or None until `next_time`."""
         self._expire(now_s)
+        if self._mark_due and (not self._repairs or self._leave_s > now_s + _EARLY_S):
+            # Repairs carry the stamp of their first departure: only a mark shows that these left.
+            self._mark_due = False
+            if self._messages and not (self._urgent or self._bulk):
+                return self._mark(now_s, [m for m in self._messages.values() if m.sent])
         if self._leave_s <= now_s + _EARLY_S:
             burst = self._next_repair(now_s) or self._next_train(now_s)
             if burst is not None:
                 self._mark_gap_s = self._first_gap_s()
+                self._busy_s = now_s
                 self._mark_s = max(self._leave_s, now_s) + self._mark_gap_s
                 return burst
         if self._messages:
@@ -347,6 +355,7 @@ class MessageSender:
             message.again.update(dict.fromkeys(range(first, first + count), stamp))
             burst = self._blocks(message, first, first + count, "repair")
             self._depart(burst.packets, len(burst.data), now_s)
+            self._mark_due = True
             if not self._repairs:
                 self._heard = self._hearing
             return burst
@@ -414,18 +423,23 @@ class MessageSender:
             return None
         unconfirmed = [m for m in self._messages.values() if m.sent]
         self._mark_s = now_s + self._mark_gap_s if unconfirmed else math.inf
-        self._mark_gap_s = min(self._mark_gap_s * _GROW, _MAX_MARK_S)
+        # For the first round trips marks keep coming, so that one arrives soon after a burst of losses.
+        if now_s - self._busy_s > 2 * (self.rtt.smoothed_s or 0.0) + 0.02:
+            self._mark_gap_s = min(self._mark_gap_s * _GROW, _MAX_MARK_S)
         told = []
         for message in unconfirmed:
             if message.count == 1 and message.nbytes <= _SMALL_BYTES and message.echoes < _ECHOES:
                 message.echoes += 1
                 self._echoes.append(message.id)
             else:
-                told.append(Sent(message.id, message.nbytes, message.sent))
+                told.append(message)
         if not told:
             return self._next_mark(now_s) if self._echoes else None
-        rtt_us = int((self.rtt.smoothed_s or 0.0) * 1e6)
-        return self.control(MARK, encode_mark(Mark(rtt_us, tuple(told[:MAX_SENT]))), now_s)
+        return self._mark(now_s, told)
+
+    def _mark(self, now_s: float, messages: Sequence[_Outgoing]) -> Burst:
+        sent = tuple(Sent(m.id, m.nbytes, m.sent) for m in messages[:MAX_SENT])
+        return self.control(MARK, encode_mark(Mark(int((self.rtt.smoothed_s or 0.0) * 1e6), sent)), now_s)
 
     def _next_probe(self, now_s: float) -> Burst | None:
         """A train of padding where the link was idle long enough for it to take 1 % of the rate."""
@@ -462,7 +476,7 @@ class MessageSender:
 
     def _first_gap_s(self) -> float:
         """The pause before a mark: an eighth of a round trip, so that a burst of losses is soon outlived."""
-        return min(0.02, max(_MIN_MARK_S, (self.rtt.smoothed_s or 0.0) / 8))
+        return min(0.02, max(_MIN_MARK_S, (self.rtt.smoothed_s or 0.0) / 10))
 
     def _probe_blocks(self) -> int:
         pace = self._pace_bps if math.isfinite(self._pace_bps) else 1e8
