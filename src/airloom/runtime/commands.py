@@ -55,7 +55,7 @@ class HostStatus(Value, frozen=True):
         parent: the next host downstream, None at the end of the chain.
         table: for each cut, the stop it would choose.
         cost_s: predicted seconds of a request that begins here, None where it cannot go on.
-        counters: everything counted, by name (the names of the metrics, docs/metrics).
+        counters: everything counted, by name: what the metrics endpoint serves.
     """
 
     host: str

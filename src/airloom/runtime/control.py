@@ -38,6 +38,10 @@ _ROOT = "airloom"
 LEASE_S = 2.0
 _KEY_TIMEOUT_S = 1.0
 _KEY_RETRY_S = 0.05
+# A put to a neighbour whose subscription has not come through yet is lost without a word, so what is
+# known is said again: soon after a neighbour came, and then now and again.
+_SAY_AGAIN_S = (0.05, 0.2, 0.5)
+_SAY_ALWAYS_S = 1.0
 _MAX_PENDING = 4096
 _FLOWS = [
     "put", "delete", "declare_subscriber", "query", "reply", "declare_queryable",
@@ -223,6 +227,7 @@ class Control:
             # Last: whoever sees the token may ask for keys at once.
             session.liveliness().declare_token(f"{_ROOT}/alive/{me}/{self.incarnation}"),
         ]
+        self._spawn(self._say_always())
 
     async def close(self) -> None:
         """Leave: neighbours see it at once."""
@@ -344,8 +349,20 @@ class Control:
         self.counters["keys_agreed"] += 1
         self.listener.on_keys(keys)
         self._neighbour(keys.peer, up=False)
-        self._put("roster", keys.peer, self._roster.everything())
+        self._say_everything(keys.peer)
         self._neighbour(keys.peer, up=True)
+        for delay_s in _SAY_AGAIN_S:
+            asyncio.get_running_loop().call_later(delay_s, self._say_everything, keys.peer)
+
+    def _say_everything(self, peer: str) -> None:
+        if peer in self._alive:
+            self._put("roster", peer, self._roster.everything())
+
+    async def _say_always(self) -> None:
+        while True:
+            await asyncio.sleep(_SAY_ALWAYS_S)
+            for peer in tuple(self._alive):
+                self._say_everything(peer)
 
     def _lost(self, peer: str) -> None:
         self._neighbour(peer, up=False)

@@ -126,7 +126,6 @@ class Node:
             StartTimer: self._start_timer,
             StopTimer: self._stop_timer,
             Finish: self._finish,
-            Emit: self._emit,
         }
 
     # --- life -------------------------------------------------------------------------------------
@@ -224,8 +223,13 @@ class Node:
         self._carry(self.host.handle(event, self._loop.time()))
 
     def _carry(self, effects: list[Effect]) -> None:
+        # What others wait for first, then what is written down about it.
         for effect in effects:
-            self._carry_out[type(effect)](effect)
+            if type(effect) is not Emit:
+                self._carry_out[type(effect)](effect)
+        for effect in effects:
+            if type(effect) is Emit:
+                self._emit(effect)
 
     def _send_frame(self, effect: SendFrame) -> None:
         assert self._transport is not None
