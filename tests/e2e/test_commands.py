@@ -138,18 +138,16 @@ profile: profile.json
 requests: 30
 in_flight: 2
 changes:
-  - {at: 0.2 s, link: edge->cloud, rate: 2 Mbit/s, both: true}
+  - {at: 0.2 s, link: ue->cloud, rate: 2 Mbit/s, both: true}
 """
 TOPOLOGY = """\
 source: ue
 sink: cloud
 devices:
   - {id: ue, role: ue, speed: 0.1}
-  - {id: edge, role: mec, speed: 0.5}
   - {id: cloud, role: cloud}
 links:
-  - {from: ue, to: edge, rate: 50 Mbit/s, delay: 1 ms, both: true}
-  - {from: edge, to: cloud, rate: 50 Mbit/s, delay: 1 ms, both: true}
+  - {from: ue, to: cloud, rate: 50 Mbit/s, delay: 1 ms, both: true}
 """
 
 
@@ -167,9 +165,9 @@ def test_a_run_from_its_file_to_its_folder(run_folder):
     summary = json.loads(done.stdout)
     assert summary["schemes"][0]["results"] == 30
     record = json.loads((out / "run.json").read_text())
-    assert [c["title"] for c in record["changes"]] == ["edge->cloud at 2.00 Mbit/s; cloud->edge at 2.00 Mbit/s"]
+    assert [c["title"] for c in record["changes"]] == ["ue->cloud at 2.00 Mbit/s; cloud->ue at 2.00 Mbit/s"]
     assert {p.name for p in (out / "traces" / "airloom").iterdir()} == {
-        "ue.jsonl", "edge.jsonl", "cloud.jsonl", "relay.jsonl",
+        "ue.jsonl", "cloud.jsonl", "relay.jsonl",
     }  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == ["run.json", "traces"]
 
@@ -186,10 +184,10 @@ def test_a_run_that_is_ended_takes_its_hosts_along(run_folder):
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.1)
     time.sleep(1.0)
-    # The relay, edge and cloud: whichever thread started them.
+    # The relay and the cloud: whichever thread started them.
     tasks = Path(f"/proc/{run.pid}/task").glob("*/children")
     children = [int(pid) for task in tasks for pid in task.read_text().split()]
-    assert len(children) == 3
+    assert len(children) == 2
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=20)
     assert run.returncode == 130, errors
