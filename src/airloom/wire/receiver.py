@@ -449,8 +449,9 @@ class MessageReceiver:
             states.append(MessageState(id_, self._tell.pop(id_), 0))
             room -= STATE_BYTES
         complete = not self._tell
-        for message in self._active.values():
-            if room < STATE_BYTES:
+        # Messages with something new to ask for go first, so that each report gets on with it.
+        for message in sorted(self._active.values(), key=lambda m: _NOT_ASKED not in m.asked.values()):
+            if room < STATE_BYTES + RANGE_BYTES:
                 complete = complete and _NOT_ASKED not in message.asked.values()
                 continue
             room -= STATE_BYTES
