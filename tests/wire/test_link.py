@@ -235,6 +235,15 @@ def test_an_idle_link_shows_its_rate_at_1_percent_of_it() -> None:
         assert network.sent["control"] * 8 <= 0.0125 * 5e7 * 10
 
 
+def test_messages_too_short_to_tell_a_rate_do_not_put_off_probes() -> None:
+    network = Network(Emulated(5e7, 0.01, 1), Emulated(5e7, 0.01, 2), rate_bps=5e6, probe=True)
+    network.a.sender.start(network.now_s)
+    for _ in range(100):
+        network.send(message(600))
+        network.run(0.05, until_idle=False)
+    assert network.a.sender.rate_bps == pytest.approx(5e7, rel=0.1)
+
+
 def test_a_host_that_sleeps_does_not_make_the_link_look_slow() -> None:
     """Packets held up for 15 ms at a time, as by a relay on a busy machine: the pace stays what it was."""
     rng = np.random.default_rng(4)

@@ -55,6 +55,14 @@ def test_a_link_that_slowed_down_shows_within_three_trains() -> None:
     assert meter.rate_bps(at_s) == pytest.approx(5e6, rel=0.3)
 
 
+def test_messages_of_three_blocks_show_a_link_that_slowed_down() -> None:
+    meter = TrainMeter()
+    noise = np.random.default_rng(2)
+    at_s = trains(meter, 2e7, count=12, blocks=3, noise=noise)
+    at_s = trains(meter, 2e6, count=8, blocks=3, at_s=at_s, first=50, noise=noise)
+    assert meter.rate_bps(at_s) == pytest.approx(2e6, rel=0.3)
+
+
 def test_a_link_that_recovered_shows() -> None:
     meter = TrainMeter()
     at_s = trains(meter, 5e6, count=12, blocks=4)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-_MIN_BLOCKS = 4
+# Two spaces between blocks tell a rate; one is mostly a host's noise.
+MIN_BLOCKS = 3
 # Below this the receiver's clock, not the link, sets the spread.
 _MIN_SPREAD_S = 50e-6
 _PAUSE_S = 0.01
@@ -46,7 +47,7 @@ class TrainMeter:
     def close(self) -> None:
         """The train is over; take its sample."""
         spread_s = self._last_s - self._first_s
-        if self._blocks >= _MIN_BLOCKS and spread_s >= _MIN_SPREAD_S:
+        if self._blocks >= MIN_BLOCKS and spread_s >= _MIN_SPREAD_S:
             nbytes = float(self._nbytes)
             # Blocks lost on the way took their time on the link; a train with many losses met a
             # full buffer instead, and those never did.

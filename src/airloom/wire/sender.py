@@ -41,7 +41,7 @@ from airloom.wire.blocks import (
     encode_mark,
     num_blocks,
 )
-from airloom.wire.meters import DeliveryMeter, LossMeter, RttMeter
+from airloom.wire.meters import MIN_BLOCKS, DeliveryMeter, LossMeter, RttMeter
 from airloom.wire.seal import TAG_BYTES, Sealer
 
 _U32 = 0xFFFFFFFF
@@ -379,7 +379,8 @@ class MessageSender:
             message.plain.release()
         burst = self._blocks(message, first, stop, "first")
         self._depart(burst.packets, len(burst.data), now_s)
-        self._probe_s = now_s
+        if stop - first >= MIN_BLOCKS:  # shorter ones do not tell the rate: they must not put off a probe
+            self._probe_s = now_s
         return burst
 
     def _seal(self, message: _Outgoing, first: int, stop: int, now_s: float) -> None:
