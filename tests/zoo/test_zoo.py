@@ -116,6 +116,9 @@ def test_bad_names_and_options() -> None:
         zoo.build("resnet20", depth=3)
     with pytest.raises(UserError, match="at least 1"):
         zoo.build("gru_tagger", steps=0)
+    for options in ({"num_classes": -1}, {"width": 0}):
+        with pytest.raises(UserError, match="at least 1"):
+            zoo.build("resnet20", **options)
     with pytest.raises(UserError, match="batch"):
         zoo.example_inputs("resnet20", 0)
     with pytest.raises(UserError, match="no weights are bundled for gru_tagger"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -55,6 +56,11 @@ def build(name: str, weights: str | Path | None = None, *, seed: int = 0, **opti
         ConfigError: no such network, option or weights.
     """
     factory = _factory(name)
+    known = inspect.signature(factory).parameters
+    for option, value in options.items():
+        least = 0 if option in known and known[option].default == 0 else 1
+        if value < least:
+            raise ConfigError(f"{name}: {option} is at least {least}, got {value}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
