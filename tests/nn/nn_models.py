@@ -87,6 +87,13 @@ def _masked(m: Plain, x: Tensor) -> Tensor:
     return x.masked_fill(mask[0], float("-inf")).softmax(-1)
 
 
+def _self_attention(m: Plain, x: Tensor) -> Tensor:
+    # As nn.MultiheadAttention does: the last view fits the strides that torch's own attention gives, and no others.
+    y = m.linear(x.expand(3, 4))
+    q = y.view(3, 1, 2, 2).permute(1, 2, 0, 3)
+    return F.scaled_dot_product_attention(q, q, q).permute(2, 0, 1, 3).view(3, 4)
+
+
 # Each with the targets of the operators it becomes.
 CAPTURED: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "structure": (lambda m, x: {"y": x * 2, "none": None, "z": [x + 1, (x,)]}, ["mul.Tensor", "add.Tensor"]),
@@ -100,6 +107,9 @@ CAPTURED: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "gru": (lambda m, x: m.gru(x.unsqueeze(0))[0], ["gru.input"]),
     "no grad": (_no_grad, ["linear.default", "add.Tensor"]),
     "attention": (_attention, ["linear.default", "scaled_dot_product_attention.default"]),
+    "self attention": (
+        _self_attention, ["linear.default", "scaled_dot_product_attention.default", "view.default"],
+    ),
     "tuple": (lambda m, x: torch.sort(x), ["sort.default"]),
     "second of a tuple": (lambda m, x: x.max(1)[1], ["max.dim"]),
     "parts": (_parts, ["mul.Tensor", "split.Tensor", "add.Tensor", "add.Tensor"]),
@@ -122,6 +132,7 @@ CAPTURED: dict[str, tuple[Callable[..., Any], list[str]]] = {
 REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "item": (lambda m, x: x * x.max().item(), "not known before the model runs"),
     "shape from data": (lambda m, x: x[x > 0], "depend on the data"),
+    "shapes that do not fit": (lambda m, x: x @ torch.ones(5, 5), "reduction dim"),
     "numpy": (lambda m, x: torch.from_numpy(x.numpy()), "numpy"),
     "random": (lambda m, x: x + torch.rand(4), "random"),
     "dropout that is on": (lambda m, x: F.dropout(x, 0.5, True), "random"),

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from airloom.core.graph import ITEM_BYTES, ModelGraph, TensorSpec
 from airloom.errors import ConfigError, UserError
-from airloom.nn.operators import FACTORIES, SPLITTERS, overload
+from airloom.nn.operators import FACTORIES, SPLITTERS, runnable
 from airloom.nn.program import DTYPES, Call, LocalRef, ParameterRef, Program, TensorRef, decode
 from airloom.nn.source import first_line
 
@@ -144,7 +144,7 @@ def _run_fake(program: Program, tensors: dict[int, Tensor], parameters: list[Ten
                 if isinstance(tensor, Tensor) and max(tensor.shape, default=0) > MAX_OPERATORS:
                     raise ConfigError(f"{call.target} of a tensor of shape {list(tensor.shape)}: too many pieces")
         placed = {"device": torch.device("cpu")} if call.target in FACTORIES else {}
-        result = overload(call.target)(
+        result = runnable(call.target)(
             *(value(v) for v in call.args), **{k: value(v) for k, v in call.kwargs.items()}, **placed
         )
         for tensor in result if isinstance(result, tuple | list) else (result,):

@@ -8,10 +8,11 @@ other is refused; a model that needs any other cannot be captured.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from airloom.errors import UserError
 
@@ -108,6 +109,23 @@ _COMPUTE = _aten("""
 ALLOWED = _COMPUTE | WHOLE_VIEWS | PART_VIEWS | SPLITTERS | COPIES | FACTORIES
 
 
+
+def _reshape(self: Tensor, size: Sequence[int]) -> Tensor:
+    return self.reshape(tuple(size))
+
+
+def _reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    return self.reshape(other.shape)
+
+
+# Tensors between operators are in C order here, while torch's own may be strided: attention gives its heads
+# last, and a view that fits those strides fits no others. Reshaping gives the same values whatever the strides.
+_RUNS_AS: dict[str, Callable[..., Tensor]] = {
+    "aten._unsafe_view.default": _reshape,
+    "aten.view.default": _reshape,
+    "aten.view_as.default": _reshape_as,
+}
+
 # Operators that draw random numbers unless this argument is 0 (or `train`, where they have it, is false).
 DROPOUT_ARGUMENT = {
     "aten.gru.input": "dropout",
@@ -138,6 +156,15 @@ def overload(target: str) -> Any:
         raise UnknownOperator(
             f"torch {torch.__version__} has no operator {target}: use the torch that captured"
         ) from None
+
+
+def runnable(target: str) -> Callable[..., Any]:
+    """What a stage calls for `target`, with the same arguments.
+
+    Raises:
+        UnknownOperator: as `overload`.
+    """
+    return _RUNS_AS.get(target) or overload(target)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from airloom.core.graph import ModelGraph
-from airloom.nn.operators import FACTORIES, overload
+from airloom.nn.operators import FACTORIES, runnable
 from airloom.nn.program import Call, LocalRef, ParameterRef, Program, TensorRef, call_references, decode
 
 # What torch's own allocator gives; some kernels sum in another order on data that is less aligned.
@@ -107,7 +107,7 @@ class StageCode:
         if key not in self._constants:
             placed = {"device": self.torch_device} if call.target in FACTORIES else {}
             with torch.inference_mode():
-                result = overload(call.target)(
+                result = runnable(call.target)(
                     *[evaluated(v) for v in call.args], **{k: evaluated(v) for k, v in kwargs}, **placed
                 )
             # Small numbers stand for long identities: chains of constants would grow without bound.
@@ -181,7 +181,7 @@ class _Writer:
             self.lines.append(f"if {t}.stride() != {stride} or {t}.data_ptr() % align: {t} = canonical({t})")
 
     def _call(self, call: Call, locals_: list[str]) -> str:
-        function = self._name("f", ("op", call.target), overload(call.target))
+        function = self._name("f", ("op", call.target), runnable(call.target))
         args = [self._value(v, locals_) for v in call.args]
         args += [f"{self._keyword(k)}={self._value(v, locals_)}" for k, v in sorted(call.kwargs.items())]
         if call.target in FACTORIES:
