@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import sys
-import warnings
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -16,6 +10,7 @@ from torch import Tensor, nn
 from airloom.errors import CaptureError
 from airloom.nn.captured import Captured
 from airloom.nn.lower import lower, spec_of
+from airloom.nn.quiet import quiet
 from airloom.nn.source import error_line, first_line
 
 # What torch raises where a Python `if` or `while` asks a tensor.
@@ -61,7 +56,7 @@ def capture(
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> torch.export.ExportedProgram:
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         try:
             program = torch.export.export(model, example_inputs)
             # Without this, in-place operators stay and live sets are wrong.
@@ -71,32 +66,6 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> 
             raise CaptureError(
                 f"{name} cannot be exported: {_reason(error)}{error_line(error.__traceback__)}"
             ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from printing what the error's one line says, and from warnings that concern nobody."""
-    loggers = [logging.getLogger(n) for n in ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")]
-    printed = io.StringIO()
-    for logger in loggers:
-        logger.addFilter(_drop)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
-            # torch 2.13 warns of its own tree specs while it copies them,
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-            # and of the list of its own weights that nn.GRU and nn.LSTM keep.
-            warnings.filterwarnings(
-                "ignore", message="The tensor attributes? self.*_flat_weights", category=UserWarning
-            )
-            yield
-        sys.stderr.write(printed.getvalue())  # the model's own prints, where all went well
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_drop)
-
-
-def _drop(record: logging.LogRecord) -> bool:
-    return False
 
 
 def _reason(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from airloom.nn.artifact import GRAPH_FILE, load_artifact
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.program import DTYPES
+from airloom.nn.quiet import quiet
 from airloom.nn.source import error_line, first_line
 
 _NO_OPTIONS: Mapping[str, int] = {}
@@ -147,13 +148,15 @@ def _call_factory(spec: str, options: Mapping[str, int]) -> tuple[nn.Module, tup
 def _load_exported(path: Path) -> tuple[nn.Module, tuple[Tensor, ...] | None]:
     if not path.is_file():
         raise ConfigError("cannot read: no such file", where=str(path))
-    with warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own older formats
         try:
             program = torch.export.load(path)
             module: nn.Module = program.module()
         except Exception as error:  # torch raises what it likes about a file that is none
             reason = first_line(error) or type(error).__name__
+            # What torch refers to here is what it logged, which nobody sees.
+            reason = reason.removesuffix(" Please check the warnings above for possible errors.")
             raise ConfigError(f"not a file of torch.export.save: {reason}", where=str(path)) from error
     if program.example_inputs is None:
         return module, None
