@@ -109,7 +109,6 @@ _COMPUTE = _aten("""
 ALLOWED = _COMPUTE | WHOLE_VIEWS | PART_VIEWS | SPLITTERS | COPIES | FACTORIES
 
 
-
 def _reshape(self: Tensor, size: Sequence[int]) -> Tensor:
     return self.reshape(tuple(size))
 
