@@ -16,7 +16,7 @@ from airloom.wire.receiver import Budget, Complete, ReceiverLimits
 from airloom.wire.seal import LinkKey
 from airloom.wire.sender import Burst, SenderLimits
 
-_READS = 32  # datagrams (of up to 64 KB) in one turn of the loop
+_READS = 8  # datagrams (of up to 64 KB) in one turn of the loop: reports must not wait for a whole window
 _BURSTS = 16
 _TELL_EVERY_S = 0.1
 _NEWS = 0.05  # a change of a figure that is worth telling
