@@ -39,7 +39,8 @@ def _spoil(tmp_path: Path, change) -> str:
 
 
 def test_unknown_key_names_the_place(tmp_path: Path) -> None:
-    assert "$.operators[1]" in _spoil(tmp_path, lambda d: d["operators"][1].update(secs=1))
+    line = _spoil(tmp_path, lambda d: d["operators"][1].update(secs=1))
+    assert "$.operators[1]: unknown key `secs`: leave it out" in line
 
 
 def test_wrong_type_names_the_place(tmp_path: Path) -> None:
@@ -53,6 +54,9 @@ def test_other_schema_is_refused(tmp_path: Path) -> None:
 def test_garbage_and_absence(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_bytes(b"\x80{")
     with pytest.raises(ConfigError, match="not JSON"):
+        read_value(tmp_path / "p.json", Profile)
+    (tmp_path / "p.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(ConfigError, match="too deep"):
         read_value(tmp_path / "p.json", Profile)
     with pytest.raises(ConfigError, match="cannot read"):
         read_value(tmp_path / "absent.json", Profile)

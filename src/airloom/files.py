@@ -80,9 +80,13 @@ def decode_value(data: bytes, type_: type[V], *, where: str) -> V:
         return msgspec.convert(head, type_)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
+        if "unknown field" in message:
+            message = f"unknown key {message.rpartition(' ')[2]}: leave it out (docs/formats.md lists the keys)"
         raise ConfigError(message, where=f"{where}: {place.rstrip('`')}" if place else where) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not JSON: {error}", where=where) from None
+    except RecursionError:
+        raise ConfigError("not one of Airloom's files: nested too deeply", where=where) from None
 
 
 def read_bytes(path: Path) -> bytes:
