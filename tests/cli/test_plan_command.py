@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from airloom.cli import plan as command
-from airloom.cli.main import main
+from airloom.cli import plan as plan_command
+from airloom.cli.main import build_parser, main
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.files import decode_value, read_value, write_value
@@ -78,6 +79,17 @@ def test_a_plan_written_passes_its_dry_run_and_no_other(tmp_path: Path, capsys: 
     assert len(lines) > 1
     assert all(line.startswith(f"airloom: {path}: ") for line in lines)
     assert any("no device 'gnb'" in line for line in lines)
+
+
+def test_the_plan_is_written_even_if_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*parts: object) -> None:
+        raise BrokenPipeError
+
+    args = build_parser("plan").parse_args([PROFILE, FIGURE_2, "--json", str(tmp_path / "plan.json")])
+    monkeypatch.setattr("builtins.print", gone)
+    with pytest.raises(BrokenPipeError):
+        plan_command.run(args)
+    assert read_value(tmp_path / "plan.json", Plan).model == "figure2"
 
 
 def test_a_plan_of_another_model_fails_its_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,11 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
         emit_json(plan)
         return 0
-    print(describe(plan, problem, topology, profile))
-    if args.json:
+    if args.json:  # before anything is said: whoever listens may leave (head)
         from airloom.files import write_value
 
         write_value(Path(args.json), plan)
+    print(describe(plan, problem, topology, profile))
+    if args.json:
         print(f"\nwritten to {args.json}")
     return 0
 
