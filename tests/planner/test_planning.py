@@ -159,6 +159,9 @@ def _transfer(index: int, **fields: Any) -> tuple[Transfer, ...]:
     return tuple(transfers)
 
 
+ROUND = [("ue", "gnb"), ("gnb", "ue"), ("ue", "gnb"), ("gnb", "mec")]
+
+
 @pytest.mark.parametrize(
     ("plan", "mistake"),
     [
@@ -183,6 +186,10 @@ def _transfer(index: int, **fields: Any) -> tuple[Transfer, ...]:
         (_changed(transfers=_transfer(1, route=())), "the route ends at ue, not at mec"),
         (_changed(transfers=_transfer(1, route=(Hop(src="ue", dst="mec"),))), "no link ue->mec"),
         (_changed(transfers=_transfer(1, route=(Hop(src="gnb", dst="mec"),))), "the route breaks off at ue"),
+        (
+            _changed(transfers=_transfer(1, route=tuple(Hop(src=a, dst=b) for a, b in ROUND))),
+            "transfer 1 (s0 to s1): the route comes back to ue",
+        ),
         (_changed(transfers=_transfer(1, dst="s2")), "stage 's1': nothing is sent to it"),
         (_changed(transfers=_transfer(0, src="s2")), "wait for each other"),
         (_changed(transfers=planned((1, 1, 4, 6))[0].transfers[:-1]), "none carries the result"),

@@ -102,6 +102,10 @@ def _transfers(plan: Plan, topology: Topology) -> list[str]:
             if (hop.src, hop.dst) not in links:
                 mistakes.append(f"{name}: no link {hop.src}->{hop.dst} in the topology")
             here = hop.dst
+        visits = [begin, *(hop.dst for hop in transfer.route)]
+        again = next((id for k, id in enumerate(visits) if id in visits[:k]), None)
+        if again is not None:
+            mistakes.append(f"{name}: the route comes back to {again}: leave that round out")
         stays = not transfer.dst and not transfer.route  # a result may be left where it is made
         if here != end and not stays:
             mistakes.append(f"{name}: the route ends at {here}, not at {end}")
