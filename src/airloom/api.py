@@ -105,7 +105,7 @@ def profile(
     return measure(executor, device_name=device, seconds_budget=seconds_budget, progress=progress)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Planned:
     """A plan with what it was made from, so that it can be run and priced again.
 
@@ -135,6 +135,9 @@ class Planned:
     def __str__(self) -> str:
         parts = ", ".join(f"{stage.device} {stage.start}..{stage.stop - 1}" for stage in self.plan.stages)
         return f"{self.plan.model}: {parts}; {self.predicted_s * 1e3:.2f} ms predicted"
+
+    def __repr__(self) -> str:
+        return f"<Planned {self}>"
 
 
 def plan(

@@ -204,6 +204,11 @@ def test_tied_weights_are_one_parameter() -> None:
     assert graph.parameter_nbytes(0, 2) == 160
 
 
+def test_a_notebook_shows_it_in_a_line() -> None:
+    captured = capture(Residual(), (torch.randn(1, 4, 8, 8),), name="block")
+    assert repr(captured) == "<Captured block: 5 operators, 1.16 KiB of weights>"
+
+
 def test_state_is_a_copy_in_order() -> None:
     module = Residual()
     captured = capture(module, (torch.randn(1, 4, 6, 6),), name="m")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from airloom.core.graph import ModelGraph
 from airloom.core.value import Value, digest
+from airloom.units import format_bytes
 
 
 class Structure(Value, frozen=True):
@@ -39,7 +40,7 @@ class Structure(Value, frozen=True):
                 return {key: item.build(outputs) for key, item in zip(self.keys, self.items, strict=True)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Captured:
     """A model as data.
 
@@ -55,7 +56,12 @@ class Captured:
     state: Mapping[str, Tensor]
     structure: Structure
     example: tuple[Tensor, ...] = ()
-    source: tuple[str, ...] = field(default=(), repr=False)
+    source: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        graph = self.graph
+        weights = format_bytes(graph.parameter_nbytes(0, graph.num_operators))
+        return f"<Captured {graph.model}: {graph.num_operators} operators, {weights} of weights>"
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
