@@ -41,15 +41,16 @@ class LoadMeter:
         self._advance(now_s)
         self.outstanding = max(0, self.outstanding - 1)
         if compute_s > 0 and expected_s > 0:
-            # One stage that took a hundred times as long (a first run, a sleeping machine) says little.
-            excess = min(max(0.0, compute_s / expected_s - 1.0), 4.0)
+            # One stage that took a hundred times as long (a first run, a sleeping machine) says little. Stages that
+            # were faster count too: of noise alone the mean must come out at nothing.
+            excess = min(compute_s / expected_s - 1.0, 4.0)
             weight = 1.0 - math.exp(-compute_s / self._busy_s)
             self._slowdown += weight * (excess - self._slowdown)
 
     def value(self, now_s: float) -> float:
         """The load now; 0 where it is too small to matter."""
         self._advance(now_s)
-        load = self._level + self._slowdown
+        load = self._level + max(0.0, self._slowdown)
         if load < QUIET:
             if self.outstanding <= 1:
                 self._level = 0.0
