@@ -1,7 +1,7 @@
 """Airloom makes a neural network and the network it lives on fit each other.
 
-    profile = airloom.profile("resnet20")
-    plan = airloom.plan(profile, airloom.load_topology("topology.yaml"))
+    model = airloom.capture("resnet20")
+    plan = airloom.plan(model, "topology.yaml")
     with airloom.deploy(plan) as net:
         y = net(x)
 

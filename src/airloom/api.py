@@ -205,6 +205,7 @@ def deploy(
     topology: Topology | None = None,
     *,
     profiles: Mapping[str, Profile] | Profile | None = None,
+    plan: Plan | str | Path | None = None,
     follow: Literal["tables", "plan"] = "tables",
     options: DeployOptions | None = None,
     progress: Callable[[str], None] | None = None,
@@ -215,6 +216,7 @@ def deploy(
     Args:
         planned: what `plan` returned for a captured model; or the captured model, with `topology`
             and `profiles`.
+        plan: pinned as it is, one that was kept (`load_plan`, or its file); with a captured model only.
         follow: `tables` lets every host decide by split cost messages, so that the plan follows the
             network; `plan` pins the plan as it is.
         options: see `DeployOptions`; single ones can be named instead: `transport="tcp"`.
@@ -229,7 +231,7 @@ def deploy(
     from airloom.deployment import Deployment, DeployOptions
 
     if isinstance(planned, Planned):
-        if topology is not None or profiles is not None:
+        if topology is not None or profiles is not None or plan is not None:
             raise ConfigError("a plan has its topology and profiles: plan again for others")
         if planned.captured is None:
             raise ConfigError("this plan was made from a profile alone: plan with the captured model to deploy it")
@@ -238,11 +240,13 @@ def deploy(
     else:
         if topology is None or profiles is None:
             raise ConfigError("a captured model needs a topology and profiles to be deployed: pass them, or a plan")
-        if follow == "plan":
-            raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned")
+        if follow == "plan" and plan is None:
+            raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned, or `plan`")
         captured, limits = planned, {}
     chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
-    pinned = planned.plan if isinstance(planned, Planned) and follow == "plan" else None
+    pinned = load_plan(plan) if isinstance(plan, str | Path) else plan
+    if isinstance(planned, Planned) and follow == "plan":
+        pinned = planned.plan
     return Deployment(captured, topology, profiles, plan=pinned, options=chosen, progress=progress)
 
 
