@@ -1,0 +1,46 @@
+"""What the hosts that are processes of this machine are given: certificates, files, a command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from airloom.config import dump_topology
+from airloom.deployment.setup import Setup
+from airloom.files import write_aside, write_value
+from airloom.planner.pricing import profile_of
+from airloom.runtime.certs import OPERATOR, make_ca, make_host
+from airloom.runtime.launch import NodeCommand
+
+_CERT_DAYS = 7
+
+
+def make_certs(setup: Setup, folder: Path) -> None:
+    """A throw-away authority and certificates of all hosts."""
+    make_ca(folder, days=_CERT_DAYS)
+    for device in setup.topology.devices:
+        make_host(folder, device.id, days=_CERT_DAYS)
+    make_host(folder, OPERATOR, days=_CERT_DAYS)
+
+
+def write_inputs(setup: Setup, work: Path) -> None:
+    """The model, the topology and the profiles, for `command_line` to name."""
+    setup.captured.save(work / "artifact")
+    write_aside(work / "topology.yaml", dump_topology(setup.topology).encode())
+    for device in setup.topology.devices:
+        write_value(work / "profiles" / f"{device.id}.json", profile_of(device.id, setup.profiles))
+
+
+def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, traces: Path) -> list[str]:
+    """The command that starts a host."""
+    options, host = setup.options, node.host
+    line = [sys.executable, "-m", "airloom.cli.main", "node", host, "--child"]
+    line += ["--topology", str(work / "topology.yaml"), "--artifact", str(work / "artifact")]
+    line += ["--profile", str(work / "profiles" / f"{host}.json"), "--certs", str(certs)]
+    line += ["--transport", options.transport, "--trace", str(traces / f"{host}.jsonl")]
+    line += ["--factor", repr(setup.factor(host)), "--threads", str(setup.threads)]
+    line += ["--repair-rounds", str(options.repair_rounds), "--congestion", options.congestion]
+    line += [] if options.result_returns else ["--result-stays"]
+    for peer, address in node.routes.items():
+        line += ["--route", f"{peer}={address}"]
+    return line

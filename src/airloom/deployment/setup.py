@@ -1,0 +1,151 @@
+"""What is deployed, where and how; what of it stands for something else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from airloom.core.plan import Plan
+from airloom.core.profile import Profile
+from airloom.core.topology import Topology
+from airloom.engine.config import HostConfig
+from airloom.engine.layout import check_plan
+from airloom.errors import ConfigError, Infeasible, ProfileMismatch
+from airloom.planner.pricing import profile_of
+
+if TYPE_CHECKING:
+    from airloom.nn.captured import Captured
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How to deploy.
+
+    Attributes:
+        launch: start the other hosts as processes of this machine; False joins hosts that run elsewhere.
+        emulate: act out the topology's links by a relay and slower devices by waiting (with `launch` only).
+        certs: folder with this host's certificate; None makes a throw-away authority (with `launch` only).
+        in_flight: requests under way at once; more wait, or are refused.
+        deadline_s: of a request that names none.
+        threads: torch's threads on every host; None takes the profile's.
+        folder: where traces and logs go; None keeps them until the deployment ends.
+        wait_s: how long to wait for hosts that run elsewhere before going on without them.
+        seed: of the emulated links' losses.
+    """
+
+    transport: Literal["udp", "tcp"] = "udp"
+    launch: bool = True
+    emulate: bool = True
+    certs: Path | str | None = None
+    in_flight: int = 8
+    deadline_s: float = 10.0
+    threads: int | None = None
+    private_operators: int = 0
+    result_returns: bool = True
+    repair_rounds: int = 2
+    congestion: str = "cubic"
+    folder: Path | str | None = None
+    wait_s: float = 10.0
+    seed: int = 0
+    pinned_fallback: Literal["self", "table"] = "self"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is deployed, where and how; checked when it is made.
+
+    Attributes:
+        topology: its source is this process.
+        profiles: by device id; the one under "" is for all others.
+
+    Raises:
+        ProfileMismatch: a profile is of another model.
+        ConfigError: hosts that run elsewhere, and no certificates for them.
+        Infeasible: a device that this machine is too slow to emulate.
+    """
+
+    captured: Captured
+    topology: Topology
+    profiles: Mapping[str, Profile]
+    options: DeployOptions
+
+    def __post_init__(self) -> None:
+        graph = self.captured.graph
+        for name, profile in self.profiles.items():
+            if profile.graph_digest != graph.digest:
+                raise ProfileMismatch(
+                    f"the profile{f' of {name}' if name else ''} is of another model than {graph.model}: "
+                    "measure it again with `airloom profile`"
+                )
+        if not self.options.launch and self.options.certs is None:
+            raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
+        for device in self.topology.devices:
+            if self.factor(device.id) < 1.0:
+                raise Infeasible(
+                    f"{device.id} is {1 / device.factor:.3g} times as fast as the profile's machine, which cannot be "
+                    "emulated here: profile the fastest device, and give the others a speed below 1",
+                    device=device.id,
+                )
+
+    @property
+    def source(self) -> str:
+        """The host that lives in this process."""
+        return self.topology.source
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other hosts."""
+        return tuple(device.id for device in self.topology.devices if device.id != self.source)
+
+    @property
+    def threads(self) -> int:
+        """torch's, on every host."""
+        return self.options.threads or profile_of(self.source, self.profiles).machine.threads or 1
+
+    def factor(self, host: str) -> float:
+        """How much slower than this machine a host is to look."""
+        return self.topology.device(host).factor if self.options.launch and self.options.emulate else 1.0
+
+    def source_config(self) -> HostConfig:
+        """What the engine of the source is told."""
+        options = self.options
+        return HostConfig(
+            device=self.source,
+            topology=self.topology,
+            profile=profile_of(self.source, self.profiles),
+            private_operators=options.private_operators,
+            result_returns=options.result_returns,
+            max_in_flight=options.in_flight,
+            pinned_fallback=options.pinned_fallback,
+        )
+
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse a plan that the hosts could not follow.
+
+        Raises:
+            UserError: naming the place in the plan.
+        """
+        check_plan(plan, self.source_config())
+
+    def notes(self) -> tuple[str, ...]:
+        """What of this deployment stands for something else, a line each; reports show them."""
+        if not self.options.launch:
+            return ()
+        notes = ["hosts are processes of one machine"]
+        if self.options.emulate:
+            notes.append("links by a relay")
+            notes += [
+                f"{d.id}: compute stretched to {d.factor:g} times" for d in self.topology.devices if d.factor != 1.0
+            ]
+        cores = os.cpu_count() or 1
+        duty = sorted((1.0 / self.factor(d.id) for d in self.topology.devices if d.computes), reverse=True)
+        busy = sum(duty[: self.options.in_flight]) * self.threads
+        if busy > cores:
+            notes.append(
+                f"{busy:.3g} cores may be busy at once, this machine has {cores}: "
+                "hosts will slow each other down; lower in_flight or the devices' speeds"
+            )
+        return tuple(notes)
