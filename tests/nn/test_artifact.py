@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unmade tensors": (
         lambda c: c["graph"]["tensors"].append({"shape": [1], "dtype": "uint8"}), "operators make up to",
     ),
-    "unknown key": (_graph(factory="os:system"), "unknown field `factory`"),
+    "unknown key": (_graph(factory="os:system"), "factory"),
     "unknown mode": (_graph(mode="exec"), "exec"),
     "unknown result": (lambda c: c["structure"].update(tensor=4), "result 4 of 1"),
     "another schema": (lambda c: c.update(schema=99), "schema 99"),

@@ -252,6 +252,16 @@ def test_training_mode_writes_statistics() -> None:
     assert captured.state["norm.num_batches_tracked"] == 0
 
 
+def test_a_buffer_read_before_it_is_written_and_used_after_is_refused() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        old = m.norm.running_mean * 2
+        m.norm.running_mean.add_(x.mean(0))
+        return x + old
+
+    with pytest.raises(CaptureError, match="after changing it"):
+        capture(Plain(forward), (torch.randn(3, 4),), name="m", mode="train")
+
+
 def test_unused_inputs_do_not_travel() -> None:
     module = Plain(lambda m, x, y: x + 1)
     graph = capture(module, (torch.randn(1, 4), torch.randn(5)), name="m").graph

@@ -151,7 +151,7 @@ class Roles:
                 continue
             if self._is_operator(user) and not is_piece(user):
                 last = max(last, self._position[user])
-            if user in self._same or self._role.get(user) == "view" or target_of(user) in SPLITTERS:
+            if user in self._same or self._role.get(user) in ("view", "constant") or target_of(user) in SPLITTERS:
                 last = max(last, self._last_read(user, but))
         return last
 
