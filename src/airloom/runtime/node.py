@@ -19,7 +19,6 @@ import msgspec
 
 from airloom.core.messages import Frame, Parcel
 from airloom.core.plan import Plan
-from airloom.core.topology import LinkState
 from airloom.core.trace import Event as TraceEvent
 from airloom.engine.config import HostConfig
 from airloom.engine.events import (
@@ -53,7 +52,7 @@ from airloom.runtime.control import Control
 from airloom.runtime.keys import PairKeys
 from airloom.runtime.metrics import MetricsServer
 from airloom.runtime.node_options import NodeOptions, make_transport
-from airloom.runtime.node_status import metrics_of, status_of
+from airloom.runtime.node_status import metrics_of, outgoing_links, status_of
 from airloom.runtime.places import data_address
 from airloom.runtime.timers import Timers
 from airloom.runtime.tracefile import TraceWriter
@@ -100,17 +99,11 @@ class Node:
         self._timers = Timers(lambda key: self.handle(TimerFired(key)))
         self._flush: asyncio.TimerHandle | None = None
         self.began_s = time.monotonic()
-        self.links = {
-            link.dst: LinkState(
-                src=link.src, dst=link.dst, rate_bps=link.rate_bps, delay_s=link.delay_s, loss=link.loss
-            )
-            for link in config.topology.links
-            if link.src == self.id
-        }
+        self.links = outgoing_links(config)
         self.stopped = asyncio.Event()
         self._carry_out: dict[type, Callable[[Any], None]] = {
             SendFrame: self._send_frame,
-            SendSplitCost: self._send_cost,
+            SendSplitCost: lambda effect: self.control.send_cost(effect.dst, encode_split_cost(effect.message)),
             Execute: self.compute.submit,
             Abandon: lambda effect: self.compute.abandon(effect.job),
             StartTimer: lambda effect: self._timers.start(effect.key, effect.at_s),
@@ -207,9 +200,6 @@ class Node:
     def _send_frame(self, effect: SendFrame) -> None:
         assert self.transport is not None
         self.transport.send(effect.dst, effect.frame, effect.parcel)
-
-    def _send_cost(self, effect: SendSplitCost) -> None:
-        self.control.send_cost(effect.dst, encode_split_cost(effect.message))
 
     def _emit(self, effect: Emit) -> None:
         self.counters[f"event_{effect.event.kind}"] += 1

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from airloom.core.topology import LinkState
+from airloom.engine.config import HostConfig
 from airloom.runtime.commands import HostStatus
 from airloom.runtime.metrics import Metric
 
 if TYPE_CHECKING:
     from airloom.runtime.node import Node
+
+
+def outgoing_links(config: HostConfig) -> dict[str, LinkState]:
+    """The host's links by where they lead, with the topology's figures."""
+    return {
+        link.dst: LinkState(src=link.src, dst=link.dst, rate_bps=link.rate_bps, delay_s=link.delay_s, loss=link.loss)
+        for link in config.topology.links
+        if link.src == config.device
+    }
 
 
 def status_of(node: Node) -> HostStatus:
