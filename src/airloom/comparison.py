@@ -93,7 +93,7 @@ class Setting:
         """Prices on the way from source to sink under `conditions`."""
         returns = self.options.result_returns
         return build_problem(
-            self.topology,
+            self.options.priced(self.topology),
             chain(self.topology, conditions=conditions, result_returns=returns),
             self.profiles,
             conditions=conditions,

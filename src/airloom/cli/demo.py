@@ -74,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
     with Progress(f"measuring {MODEL}") as progress:
         profile = api.profile(captured, device="cloud", seconds_budget=6.0, progress=_shown(progress))
     say(_model_line(captured, profile))
-    planned = api.plan(captured, topology, profile=profile)
+    options = DeployOptions(transport=args.transport, seed=args.seed, in_flight=1)
+    with Progress("measuring what a message costs here"):
+        options = options.calibrated()
+    planned = api.plan(captured, options.priced(topology), profile=profile)
     say(f"plan   {planned}")
 
     images, labels = zoo.test_images()
-    options = DeployOptions(transport=args.transport, seed=args.seed, in_flight=1)
     setting = Setting(captured, topology, planned.profiles, options)
     if (args.out / TRACES).is_dir():
         shutil.rmtree(args.out / TRACES)  # of an earlier demo

@@ -101,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         congestion=config.congestion or "cubic",
         seed=config.seed,
     )
+    with Progress("measuring what a message costs here"):
+        options = options.calibrated()
     setting = Setting(captured, topology, load_profiles(topology, profile), options)
     scheme = _scheme(setting, config.scheme, args.plan)
     if config.requests > 0 and labels:

@@ -26,7 +26,7 @@ def make_certs(setup: Setup, folder: Path) -> None:
 def write_inputs(setup: Setup, work: Path) -> None:
     """The model, the topology and the profiles, for `command_line` to name."""
     setup.captured.save(work / "artifact")
-    write_aside(work / "topology.yaml", dump_topology(setup.topology).encode())
+    write_aside(work / "topology.yaml", dump_topology(setup.options.priced(setup.topology)).encode())
     for device in setup.topology.devices:
         write_value(work / "profiles" / f"{device.id}.json", profile_of(device.id, setup.profiles))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
@@ -15,6 +19,8 @@ from airloom.engine.config import HostConfig
 from airloom.engine.layout import check_plan
 from airloom.errors import ConfigError, Infeasible, ProfileMismatch
 from airloom.planner.pricing import profile_of
+from airloom.runtime.handling import measure_handling
+from airloom.units import format_seconds
 
 if TYPE_CHECKING:
     from airloom.nn.captured import Captured
@@ -34,6 +40,8 @@ class DeployOptions:
         folder: where traces and logs go; None keeps them until the deployment ends.
         wait_s: how long to wait for hosts that run elsewhere before going on without them.
         seed: of the emulated links' losses.
+        handling_s: what a message costs on this machine beside its link, as `measure_handling` finds it.
+            Hosts and planners count it as a fixed overhead of every transfer; nothing acts it out.
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -51,6 +59,20 @@ class DeployOptions:
     wait_s: float = 10.0
     seed: int = 0
     pinned_fallback: Literal["self", "table"] = "self"
+    handling_s: float = 0.0
+
+    def calibrated(self) -> DeployOptions:
+        """These options with `handling_s` measured, where links are emulated; takes two seconds."""
+        if not (self.launch and self.emulate):
+            return self
+        return dataclasses.replace(self, handling_s=asyncio.run(measure_handling(self.transport)))
+
+    def priced(self, topology: Topology) -> Topology:
+        """`topology` as planners should see it: every link with the handling of its messages."""
+        if not self.handling_s:
+            return topology
+        links = (msgspec.structs.replace(x, overhead_s=x.overhead_s + self.handling_s) for x in topology.links)
+        return msgspec.structs.replace(topology, links=tuple(links))
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,7 @@ class Setup:
         options = self.options
         return HostConfig(
             device=self.source,
-            topology=self.topology,
+            topology=self.options.priced(self.topology),
             profile=profile_of(self.source, self.profiles),
             private_operators=options.private_operators,
             result_returns=options.result_returns,
@@ -140,6 +162,8 @@ class Setup:
             notes += [
                 f"{d.id}: compute stretched to {d.factor:g} times" for d in self.topology.devices if d.factor != 1.0
             ]
+        if self.options.handling_s:
+            notes.append(f"a message takes {format_seconds(self.options.handling_s)} beside its link here (measured)")
         cores = os.cpu_count() or 1
         duty = sorted((1.0 / self.factor(d.id) for d in self.topology.devices if d.computes), reverse=True)
         busy = sum(duty[: self.options.in_flight]) * self.threads
