@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +21,6 @@ from airloom.wire.blocks import (
     DONE,
     HEADER_BYTES,
     INDEX_OFFSET,
-    MAX_RANGE,
     PACKET_OVERHEAD,
     PARTIAL,
     RANGE_BYTES,
@@ -38,16 +35,18 @@ from airloom.wire.blocks import (
     after,
     num_blocks,
 )
-from airloom.wire.header import head_nbytes
+from airloom.wire.incoming import Incoming
+from airloom.wire.limits import Budget, ReceiverLimits
 from airloom.wire.meters import LossMeter, TrainMeter
 from airloom.wire.seal import TAG_BYTES, Opener
+
+__all__ = ["Budget", "Complete", "MessageReceiver", "ReceiverLimits"]
 
 _REORDER = 3  # a gap counts once so many later blocks have come
 _REPORT_EVERY_S = 0.025
 _REPORT_EVERY_BLOCKS = 128
 _MIN_REPEAT_S, _MAX_REPEAT_S = 0.004, 0.2
 _SHUT = 1024  # how many finished messages are remembered one by one
-_NOT_ASKED = -1
 _RUN = 4  # blocks from which taking them together pays
 _STATES = 24  # messages in one report
 
@@ -60,75 +59,6 @@ class Complete(NamedTuple):
     missing: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
-class ReceiverLimits:
-    """Bounds on what a receiver holds and does.
-
-    Attributes:
-        message_bytes: the largest message taken.
-        partial_bytes, partial_messages: what may be incomplete at once, per peer.
-        rounds: repairs of a block before it is given up (three times as many for block 0, without
-            which a message means nothing).
-        patience_s: a partial message ends after so long without a word of it.
-        max_missing: a message that lacks more than this share is dropped.
-    """
-
-    message_bytes: int = 64 << 20
-    partial_bytes: int = 128 << 20
-    partial_messages: int = 256
-    rounds: int = 4
-    patience_s: float = 1.0
-    max_missing: float = 0.5
-
-
-class Budget:
-    """Bytes that several receivers share."""
-
-    def __init__(self, nbytes: int) -> None:
-        self.left = nbytes
-
-    def take(self, nbytes: int) -> bool:
-        if nbytes > self.left:
-            return False
-        self.left -= nbytes
-        return True
-
-    def give(self, nbytes: int) -> None:
-        self.left += nbytes
-
-
-class _Incoming:
-    """A message that is not complete."""
-
-    __slots__ = (
-        "asked",
-        "count",
-        "gaps",
-        "given_up",
-        "got",
-        "high",
-        "id",
-        "left",
-        "nbytes",
-        "rounds",
-        "touched_s",
-        "view",
-    )  # fmt: skip
-
-    def __init__(self, id_: int, nbytes: int, now_s: float) -> None:
-        self.id, self.nbytes = id_, nbytes
-        self.count = num_blocks(nbytes)
-        self.view = np.zeros(nbytes, dtype=np.uint8).data
-        self.got = bytearray(self.count)
-        self.left = self.count
-        self.high = 0  # every block below is here, known to be missing, or in `gaps`
-        self.gaps: list[tuple[int, int]] = []  # not yet believed to be lost
-        self.asked: dict[int, int] = {}  # block known to be missing -> the report that first asked, this round
-        self.rounds: dict[int, int] = {}
-        self.given_up: set[int] = set()
-        self.touched_s = now_s
-
-
 class MessageReceiver:
     """Receives from one peer. Sans I/O: `block` and `mark` take what is authentic, `events` tells."""
 
@@ -136,7 +66,7 @@ class MessageReceiver:
         self._opener = opener
         self.limits = limits or ReceiverLimits()
         self._budget = budget or Budget(1 << 62)
-        self._active: dict[int, _Incoming] = {}
+        self._active: dict[int, Incoming] = {}
         self._held = 0
         self._shut: OrderedDict[int, int] = OrderedDict()  # finished message -> DONE or REFUSED
         self._floor = 0  # every message below is finished, or under way
@@ -199,10 +129,10 @@ class MessageReceiver:
             self._trains.arrived(train, index, len(datagram) + PACKET_OVERHEAD, arrival_s)
             self.departed(stamp, heard, now_s)
             if message.gaps:
-                self._confirm(message, message.high - _REORDER, now_s)
+                self._ask_for(message.confirm(message.high - _REORDER), now_s)
         self._progress(message, now_s)
 
-    def _progress(self, message: _Incoming, now_s: float) -> None:
+    def _progress(self, message: Incoming, now_s: float) -> None:
         """Blocks of `message` came: finish it, or see to it that a report goes out now and then."""
         if message.left == len(message.given_up):
             self._settle(message, now_s)
@@ -271,7 +201,7 @@ class MessageReceiver:
             if upto > message.high:
                 message.gaps.append((message.high, upto))
                 message.high = upto
-            self._confirm(message, upto, now_s)
+            self._ask_for(message.confirm(upto), now_s)
             self._settle(message, now_s)
         self._report_s = now_s
 
@@ -289,11 +219,13 @@ class MessageReceiver:
             self._heard = heard
             for message in list(self._active.values()):
                 if message.asked:
-                    self._judge(message, now_s)
+                    if message.judge(heard, self.limits.rounds):
+                        self._report_s = now_s
+                    self._settle(message, now_s)
 
     # --- messages ------------------------------------------------------------------------------
 
-    def _first_block(self, datagram: memoryview, id_: int, nbytes: int, index: int, now_s: float) -> _Incoming:
+    def _first_block(self, datagram: memoryview, id_: int, nbytes: int, index: int, now_s: float) -> Incoming:
         """A block of a message not known yet: authentic first, memory after."""
         if id_ in self._shut:
             raise WireError("duplicate")
@@ -317,7 +249,7 @@ class MessageReceiver:
         except (WireError, OverflowError):
             raise WireError("unauthentic") from None
 
-    def _open_message(self, id_: int, nbytes: int, now_s: float) -> _Incoming:
+    def _open_message(self, id_: int, nbytes: int, now_s: float) -> Incoming:
         limits = self.limits
         if nbytes > limits.message_bytes:
             self._shut_message(id_, REFUSED)
@@ -328,50 +260,28 @@ class MessageReceiver:
         if not self._budget.take(nbytes):
             raise WireError("memory")
         self._held += nbytes
-        message = self._active[id_] = _Incoming(id_, nbytes, now_s)
+        message = self._active[id_] = Incoming(id_, nbytes, now_s)
         return message
 
-    def _confirm(self, message: _Incoming, below: int, now_s: float) -> None:
-        """Gaps that end at or before block `below` are losses: ask for them."""
-        kept = []
-        for start, stop in message.gaps:
-            if stop > below:
-                kept.append((start, stop))
-                continue
-            missing = [k for k in range(start, stop) if not message.got[k]]
-            self._lost += len(missing)
-            message.asked.update(dict.fromkeys(missing, _NOT_ASKED))
-            if missing:
-                self._report_s = now_s
-        message.gaps = kept
+    def _ask_for(self, lost: int, now_s: float) -> None:
+        """So many blocks turned out to be lost: the next report is due."""
+        self._lost += lost
+        if lost:
+            self._report_s = now_s
 
-    def _judge(self, message: _Incoming, now_s: float) -> None:
-        """Repairs that left before a block which has come, and are not here, are lost: another round."""
-        for index, seq in list(message.asked.items()):
-            if seq == _NOT_ASKED or after(seq, self._heard):
-                continue
-            rounds = message.rounds[index] = message.rounds.get(index, 0) + 1
-            if rounds >= (3 * self.limits.rounds if index == 0 else self.limits.rounds):
-                del message.asked[index]
-                message.given_up.add(index)
-            else:
-                message.asked[index] = _NOT_ASKED
-                self._report_s = now_s
-        self._settle(message, now_s)
-
-    def _settle(self, message: _Incoming, now_s: float) -> None:
+    def _settle(self, message: Incoming, now_s: float) -> None:
         """Finish the message if nothing more of it can come."""
         if message.left == len(message.given_up) and message.id in self._active:
             self._finish(message, now_s)
 
-    def _finish(self, message: _Incoming, now_s: float) -> None:
+    def _finish(self, message: Incoming, now_s: float) -> None:
         """Deliver what is here, or drop it where that is too little."""
         del self._active[message.id]
         self._held -= message.nbytes
         self._budget.give(message.nbytes)
-        missing = self._missing(message) if message.left else ()
+        missing = message.missing() if message.left else ()
         lacking = sum(stop - start for start, stop in missing)
-        delivered = not missing or (self._has_head(message) and lacking <= self.limits.max_missing * message.nbytes)
+        delivered = not missing or (message.has_head() and lacking <= self.limits.max_missing * message.nbytes)
         for start, stop in missing:
             # A block that was not authentic may have left bytes here.
             message.view[start:stop] = bytes(stop - start)
@@ -384,25 +294,6 @@ class MessageReceiver:
             self._drop("incomplete")
         self._shut_message(message.id, DONE if delivered else REFUSED)
         self._report_s = now_s
-
-    @staticmethod
-    def _has_head(message: _Incoming) -> bool:
-        """Whether all blocks that hold the message's head are here."""
-        if not message.got[0]:
-            return False
-        try:
-            size = head_nbytes(message.view[: min(ROOM, message.nbytes)])
-        except WireError:
-            return True  # it is all the sender's; whoever decodes it says what is wrong
-        return all(message.got[: min(message.count, -(-size // ROOM))])
-
-    def _missing(self, message: _Incoming) -> tuple[tuple[int, int], ...]:
-        """Byte ranges of the blocks that are not here."""
-        lost = [k for k in range(message.count) if not message.got[k]]
-        edges = [-1, *(i for i, (a, b) in enumerate(pairwise(lost)) if b != a + 1), len(lost) - 1]
-        return tuple(
-            (lost[low + 1] * ROOM, min((lost[high] + 1) * ROOM, message.nbytes)) for low, high in pairwise(edges)
-        )
 
     def _shut_message(self, id_: int, status: int) -> None:
         self._shut[id_] = self._tell[id_] = status
@@ -450,12 +341,12 @@ class MessageReceiver:
             room -= STATE_BYTES
         complete = not self._tell
         # Messages with something new to ask for go first, so that each report gets on with it.
-        for message in sorted(self._active.values(), key=lambda m: _NOT_ASKED not in m.asked.values()):
+        for message in sorted(self._active.values(), key=lambda m: not m.unasked):
             if room < STATE_BYTES + RANGE_BYTES:
-                complete = complete and _NOT_ASKED not in message.asked.values()
+                complete = complete and not message.unasked
                 continue
             room -= STATE_BYTES
-            lacks, whole = self._lacks(message, room // RANGE_BYTES)
+            lacks, whole = message.ask(self._seq, room // RANGE_BYTES)
             complete = complete and whole
             room -= len(lacks) * RANGE_BYTES
             states.append(MessageState(message.id, PARTIAL, message.count - message.left, lacks))
@@ -472,26 +363,6 @@ class MessageReceiver:
             self._seq, self._stamp, max(0, hold_us), self._trains.rate_bps(now_s), self._arrived, self._lost,
             tuple(states),
         )  # fmt: skip
-
-    def _lacks(self, message: _Incoming, most: int) -> tuple[tuple[tuple[int, int], ...], bool]:
-        """At most `most` ranges to ask for, and whether all new ones are among them; notes that they are asked.
-
-        Those asked for before and not answered are named again: the report that asked may be lost,
-        and `heard` of this one must mean them too.
-        """
-        asked = message.asked
-        new = sorted(index for index, seq in asked.items() if seq == _NOT_ASKED)
-        ranges: list[tuple[int, int]] = []
-        for index in (*new, *sorted(index for index, seq in asked.items() if seq != _NOT_ASKED)):
-            if ranges and sum(ranges[-1]) == index and ranges[-1][1] < MAX_RANGE:
-                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
-            elif len(ranges) < most:
-                ranges.append((index, 1))
-            else:
-                break
-            if asked[index] == _NOT_ASKED:
-                asked[index] = self._seq
-        return tuple(ranges), all(asked[index] != _NOT_ASKED for index in new)
 
     def rate_bps(self, now_s: float) -> float | None:
         """The link's rate towards this host, None where not known."""

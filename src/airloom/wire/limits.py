@@ -1,0 +1,42 @@
+"""Bounds on the memory and the work that a peer may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReceiverLimits:
+    """Bounds on what a receiver holds and does.
+
+    Attributes:
+        message_bytes: the largest message taken.
+        partial_bytes, partial_messages: what may be incomplete at once, per peer.
+        rounds: repairs of a block before it is given up (three times as many for block 0, without
+            which a message means nothing).
+        patience_s: a partial message ends after so long without a word of it.
+        max_missing: a message that lacks more than this share is dropped.
+    """
+
+    message_bytes: int = 64 << 20
+    partial_bytes: int = 128 << 20
+    partial_messages: int = 256
+    rounds: int = 4
+    patience_s: float = 1.0
+    max_missing: float = 0.5
+
+
+class Budget:
+    """Bytes that several receivers share."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.left = nbytes
+
+    def take(self, nbytes: int) -> bool:
+        if nbytes > self.left:
+            return False
+        self.left -= nbytes
+        return True
+
+    def give(self, nbytes: int) -> None:
+        self.left += nbytes
