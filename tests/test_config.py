@@ -18,13 +18,13 @@ name: two
 source: ue
 sink: cloud
 devices:
-  - {id: ue, role: ue, speed: 0.125, memory: 512 MiB, power: {idle: 1, busy: 2500 mW, radio_per_bit: 100 nJ, source: a}}
+  - {id: ue, role: ue, speed: 0.125, memory: 512 MiB, power: {idle: 1W, busy: 2500mW, radio_per_bit: 100 nJ, source: a}}
   - {id: gnb, role: gnb, computes: false}
   - {id: cloud, role: cloud, factor: 0.5, address: "10.0.0.7:7447"}
 links:
   - {from: ue, to: gnb, rate: 50 Mbit/s, delay: 10 ms, overhead: 1ms, loss: 5 %, burst: 5 ms, both: true}
   - {from: gnb, to: cloud, rate: unlimited}
-  - {from: cloud, to: gnb, rate: 2e6}
+  - {from: cloud, to: gnb, rate: 2e6 bit/s}
 """
 
 
@@ -116,15 +116,22 @@ def ue(**fields: Any) -> str:
         (link(rate="true"), "$.links[0].rate", "expected"),
         (link(delay="-1 ms"), "$.links[0].delay", "cannot be negative"),
         (link(delay="3 apples"), "$.links[0].delay", "expected a time with one of s, ms"),
+        (link(rate="20"), "$.links[0].rate", "a rate needs its unit, got 20: write 20 Mbit/s"),
+        (link(delay="4"), "$.links[0].delay", r"a time needs its unit, got 4: write 4 ms \(or s\)"),
+        (link(overhead="1e-3"), "$.links[0].overhead", "a time needs its unit, got"),
+        (link(burst="5"), "$.links[0].burst", "a time needs its unit"),
+        (ue(memory="512"), "$.devices[1].memory", r"a size needs its unit, got 512: write 512 MiB \(or B\)"),
+        (ue(power="{busy: 3}"), "$.devices[1].power.busy", "a power needs its unit, got 3: write 3 W"),
+        (ue(power="{radio_per_bit: 1.0e-7}"), "$.devices[1].power.radio_per_bit", "an energy needs its unit"),
         (link(loss="120 %"), "$.links[0].loss", "lies in"),
         (link(loss="1"), "$.links[0].loss", "loses everything"),
         (link(trace="gone.csv"), "$.links[0].trace", "no file"),
         (f"{HEAD}{DEVICES}links: [{{from: ue, to: c}}]", "$.links[0]", "`rate` is missing"),
         (f"{HEAD}{DEVICES}", "$.links", "no links lead from ue to c: ue reaches nothing"),
-        (f"{HEAD}{DEVICES}links: [{{from: c, to: ue, rate: 1}}]", "$.links", "no links lead from ue to c"),
-        (f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1}}]", "$.links", "add the link c->ue, or write `both"),
+        (f"{HEAD}{DEVICES}links: [{{from: c, to: ue, rate: 1 bps}}]", "$.links", "no links lead from ue to c"),
+        (f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1 bps}}]", "$.links", "add the link c->ue, or write `both"),
         (
-            f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1, both: true}}, {{from: c, to: ue, rate: 2}}]",
+            f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1 bps, both: true}}, {{from: c, to: ue, rate: 2 bps}}]",
             "$.links[1]",
             "a second link c->ue",
         ),
@@ -138,7 +145,7 @@ def test_a_mistake_names_its_place_and_the_remedy(text: str, where: str, says: s
 
 
 def test_one_way_is_enough_where_the_result_stays() -> None:
-    one_way = f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1}}]"
+    one_way = f"{HEAD}{DEVICES}links: [{{from: ue, to: c, rate: 1 bps}}]"
     assert len(parse_topology(one_way, result_returns=False).links) == 1
 
 
@@ -186,9 +193,9 @@ def test_a_topology_dumped_reads_back_equal(
             id=id,
             role="mec",
             factor=factor if i else 1.0,
-            memory_bytes=i * 1000 or None,
+            memory_bytes=round(figures[i][0]) if i else None,
             computes=i != 1,
-            power=Power(busy_w=figures[i][0], source=name) if i % 2 else Power(),
+            power=Power(busy_w=figures[i][0], radio_j_per_bit=figures[i][1], source=name) if i % 2 else Power(),
         )
         for i, id in enumerate(ids)
     )
@@ -201,6 +208,12 @@ def test_a_topology_dumped_reads_back_equal(
     assert parse_topology(dump_topology(net)) == net
 
 
+def test_nothing_is_nothing_in_any_unit() -> None:
+    net = parse_topology(link(delay="0", overhead="0.0", burst='"0"', loss="0"))
+    assert (net.links[0].delay_s, net.links[0].overhead_s, net.links[0].burst_s) == (0.0, 0.0, 0.0)
+    assert parse_topology(ue(memory="0")).device("ue").memory_bytes == 0
+
+
 def test_dump_is_for_people() -> None:
     text = dump_topology(parse_topology(GOOD))
     assert (
@@ -208,6 +221,7 @@ def test_dump_is_for_people() -> None:
         in text
     )
     assert "{from: gnb, to: cloud, rate: unlimited}" in text
+    assert "memory: 512 MiB, power: {idle: 1 W, busy: 2.5 W, radio_per_bit: 100 nJ, source: a}" in text
 
 
 RUN = """
@@ -265,16 +279,19 @@ def test_a_run_file(tmp_path: Path) -> None:
         ("model: m\ntopology: net.yaml\nrepair_rounds: -1", "$.repair_rounds", "at least 0"),
         ("model: m\ntopology: net.yaml\nrequests: 2.5", "$.requests", "expected `int`"),
         ("model: m\ntopology: net.yaml\ndeadline: 0", "$.deadline", "leaves no time"),
+        ("model: m\ntopology: net.yaml\ndeadline: 2", "$.deadline", "a time needs its unit, got 2: write 2 ms"),
+        ("model: m\ntopology: net.yaml\nchanges: [{link: ue->c, rate: 5}]", "$.changes[0].rate", "write 5 Mbit/s"),
+        ("model: m\ntopology: net.yaml\nchanges: [{at: 9, device: c}]", "$.changes[0].at", "needs its unit"),
         ("model: m\ntopology: net.yaml\ntransport: quic", "$.transport", "there are udp, tcp"),
         ("model: m\ntopology: net.yaml\nscheme: best", "$.scheme", "there are airloom, ue-only"),
         ("model: m\ntopology: net.yaml\ncongestion: bbr", "$.congestion", "write `transport: tcp`"),
-        ("model: m\ntopology: net.yaml\nchanges: [{at: 1}]", "$.changes[0]", "of a `link` or of a `device`"),
+        ("model: m\ntopology: net.yaml\nchanges: [{at: 1 s}]", "$.changes[0]", "of a `link` or of a `device`"),
         ("model: m\ntopology: net.yaml\nchanges: [{link: ue-c}]", "$.changes[0].link", "SRC->DST"),
         ("model: m\ntopology: net.yaml\nchanges: [{link: ue->x}]", "$.changes[0]", "no link ue->x"),
         ("model: m\ntopology: net.yaml\nchanges: [{device: x, up: false}]", "$.changes[0]", "no device 'x'"),
         ("model: m\ntopology: net.yaml\nchanges: [{link: ue->c, rate: 0}]", "$.changes[0].rate", "above 0"),
         ("model: m\ntopology: net.yaml\nchanges: [{link: ue->c, load: 1}]", "$.changes[0].load", "no load"),
-        ("model: m\ntopology: net.yaml\nchanges: [{device: c, rate: 1}]", "$.changes[0]", "a link's"),
+        ("model: m\ntopology: net.yaml\nchanges: [{device: c, rate: 1 bps}]", "$.changes[0]", "a link's"),
         ("model: m\ntopology: net.yaml\nchanges: [{device: c, load: -1}]", "$.changes[0].load", "negative"),
         ("model: m\ntopology: net.yaml\nchanges: [{device: c, lod: 1}]", "$.changes[0]", "did you mean `load`"),
     ],
@@ -302,6 +319,8 @@ def test_changes_on_the_command_line() -> None:
         ("link=a->b,rat=1", "did you mean `rate`"),
         ("link=a->b,up=perhaps", "expected `bool`"),
         ("link=->b", "SRC->DST"),
+        ("link=a->b,rate=5", "--set: .*a rate needs its unit, got 5: write 5 Mbit/s"),
+        ("link=a->b,delay=3", "a time needs its unit"),
     ):
         with pytest.raises(ConfigError, match=says):
             parse_change(text, where="--set")

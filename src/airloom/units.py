@@ -1,5 +1,6 @@
 """The one home of units: parsing what people write and formatting what they read.
 
+What people write carries its unit: a bare `20` might be meant as Mbit/s or as bit/s, so all but 0 is refused.
 Inside Airloom every quantity is SI and named so: `_s`, `_bps` (bit/s), `_bytes`, `_w`, `_j`, `_hz`.
 Decimal prefixes are powers of 1000 (kbit, MB), binary ones powers of 1024 (KiB).
 """
@@ -31,21 +32,25 @@ _PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
 
 
-def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: str) -> float:
-    """`value` in SI; a bare number is already SI."""
+def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: str, usual: str = "") -> float:
+    """`value` in SI. Where a unit is `usual`, a bare number above 0 is refused with that as the remedy."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigError(f"expected {kind}, got {value!r}", where=where)
+    written, bare = value, True
     if isinstance(value, str):
         match = _NUMBER.match(value)
         known = [unit for unit in table if unit]
         if match is None or match.group(2) not in {"": 1.0, **table}:
             units = f" with one of {', '.join(known)}" if known else ""
             raise ConfigError(f"expected {kind}{units}, got {value!r}", where=where)
+        written, bare = match.group(1), not match.group(2)
         value = float(match.group(1)) * {"": 1.0, **table}[match.group(2)]
     # An integer of any length can stand in a file.
     number = float(value) if abs(value) < _LARGEST else math.inf
     if not math.isfinite(number):
         raise ConfigError(f"expected {kind} that is finite, got {value!r}", where=where)
+    if usual and bare and number > 0:
+        raise ConfigError(f"{kind} needs its unit, got {written}: write {written} {usual}", where=where)
     return number
 
 
@@ -55,40 +60,40 @@ def parse_number(value: str | float, *, where: str = "") -> float:
 
 
 def parse_seconds(value: str | float, *, where: str = "") -> float:
-    """`"12 ms"`, `"0.4s"` or seconds as a number -> seconds; negative ones are refused."""
-    seconds = _parse(value, _SECONDS, kind="a time", where=where)
+    """`"12 ms"`, `"0.4s"` or 0 -> seconds; negative ones are refused."""
+    seconds = _parse(value, _SECONDS, kind="a time", where=where, usual="ms (or s)")
     if seconds < 0:
         raise ConfigError(f"a time cannot be negative, got {value!r}", where=where)
     return seconds
 
 
 def parse_rate(value: str | float, *, where: str = "") -> float:
-    """`"50 Mbit/s"` or bit/s as a number -> bit/s; must be above 0."""
-    rate = _parse(value, _BITS_PER_S, kind="a rate", where=where)
+    """`"50 Mbit/s"` -> bit/s; must be above 0."""
+    rate = _parse(value, _BITS_PER_S, kind="a rate", where=where, usual="Mbit/s")
     if rate <= 0:
         raise ConfigError(f"a rate must be above 0, got {value!r}: leave the link out instead", where=where)
     return rate
 
 
 def parse_bytes(value: str | float, *, where: str = "") -> int:
-    """`"512 MiB"` or bytes as a number -> bytes."""
-    size = _parse(value, _BYTES, kind="a size", where=where)
+    """`"512 MiB"` or 0 -> bytes."""
+    size = _parse(value, _BYTES, kind="a size", where=where, usual="MiB (or B)")
     if size < 0:
         raise ConfigError(f"a size cannot be negative, got {value!r}", where=where)
     return round(size)
 
 
 def parse_watts(value: str | float, *, where: str = "") -> float:
-    """`"2.5 W"` or watts as a number -> watts."""
-    watts = _parse(value, _WATTS, kind="a power", where=where)
+    """`"2.5 W"` or 0 -> watts."""
+    watts = _parse(value, _WATTS, kind="a power", where=where, usual="W")
     if watts < 0:
         raise ConfigError(f"a power cannot be negative, got {value!r}", where=where)
     return watts
 
 
 def parse_joules(value: str | float, *, where: str = "") -> float:
-    """`"120 nJ"` or joules as a number -> joules."""
-    joules = _parse(value, _JOULES, kind="an energy", where=where)
+    """`"120 nJ"` or 0 -> joules."""
+    joules = _parse(value, _JOULES, kind="an energy", where=where, usual="nJ (or J)")
     if joules < 0:
         raise ConfigError(f"an energy cannot be negative, got {value!r}", where=where)
     return joules
@@ -100,16 +105,6 @@ def parse_probability(value: str | float, *, where: str = "") -> float:
     if not 0 <= p <= 1:
         raise ConfigError(f"a probability lies in [0, 1], got {value!r}", where=where)
     return p
-
-
-def db_to_ratio(db: float) -> float:
-    """Decibels of power to a linear ratio."""
-    return math.pow(10.0, db / 10.0)
-
-
-def ratio_to_db(ratio: float) -> float:
-    """Linear power ratio to decibels."""
-    return 10.0 * math.log10(ratio)
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:

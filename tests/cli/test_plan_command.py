@@ -126,7 +126,7 @@ def test_a_result_that_stays(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "none.json", FIGURE_2], "none.json: cannot read"),
         (["plan", PROFILE, "none.yaml"], "none.yaml: cannot read"),
         (["plan", FIGURE_2, FIGURE_2], "not JSON"),
-        (["plan", PROFILE, FIGURE_2, "--set", "link=mec->mars,rate=1"], "--set: no link mec->mars: there are"),
+        (["plan", PROFILE, FIGURE_2, "--set", "link=mec->mars,rate=1 bps"], "--set: no link mec->mars: there are"),
         (["plan", PROFILE, FIGURE_2, "--set", "link=mec->cloud,rate=0"], "a rate must be above 0"),
         (["plan", PROFILE, FIGURE_2, "--keep-on-ue", "4"], "--keep-on-ue: expected 0..3 or an operator's name"),
         (["plan", PROFILE, FIGURE_2, "--keep-on-ue", "layer9"], "--keep-on-ue: expected 0..3"),

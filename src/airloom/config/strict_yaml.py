@@ -15,7 +15,7 @@ from airloom.errors import ConfigError
 
 T = TypeVar("T")
 
-# A quantity with a unit ("50 Mbit/s"), or a bare number in SI.
+# A quantity with its unit ("50 Mbit/s"), or a number of what has none ("0.05"). 0 is 0 in any unit.
 Quantity = str | int | float
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -224,14 +224,14 @@ def dump_topology(topology: Topology) -> str:
         items = [f"id: {_quoted(device.id)}", f"role: {device.role}"]
         items += [f"factor: {device.factor!r}"] if device.factor != 1.0 else []
         items += [f"profile: {_quoted(device.profile)}"] if device.profile else []
-        items += [f"memory: {device.memory_bytes}"] if device.memory_bytes is not None else []
+        items += [f"memory: {_bytes(device.memory_bytes)}"] if device.memory_bytes is not None else []
         items += ["computes: false"] if not device.computes else []
         power = device.power
         if power != Power():
             figures = [
-                f"idle: {power.idle_w!r}",
-                f"busy: {power.busy_w!r}",
-                f"radio_per_bit: {power.radio_j_per_bit!r}",
+                f"idle: {_watts(power.idle_w)}",
+                f"busy: {_watts(power.busy_w)}",
+                f"radio_per_bit: {_joules(power.radio_j_per_bit)}",
             ]
             figures += [f"source: {_quoted(power.source)}"] if power.source else []
             items.append(f"power: {{{', '.join(figures)}}}")
@@ -270,16 +270,30 @@ def _quoted(text: str) -> str:
 def _rate(bps: float) -> str:
     if math.isinf(bps):
         return "unlimited"
-    return _exact(bps, ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")), units.parse_rate)
+    return _exact(bps, ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s")), units.parse_rate)
 
 
 def _seconds(seconds: float) -> str:
-    return _exact(seconds, ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")), units.parse_seconds)
+    return _exact(seconds, ((1e-3, "ms"), (1e-6, "us"), (1.0, "s")), units.parse_seconds)
+
+
+def _bytes(nbytes: int) -> str:
+    return _exact(nbytes, ((2**20, "MiB"), (2**30, "GiB"), (2**10, "KiB"), (1, "B")), units.parse_bytes)
+
+
+def _watts(watts: float) -> str:
+    return _exact(watts, ((1e-3, "mW"), (1.0, "W")), units.parse_watts)
+
+
+def _joules(joules: float) -> str:
+    return _exact(joules, ((1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1.0, "J")), units.parse_joules)
 
 
 def _exact(value: float, steps: tuple[tuple[float, str], ...], read: Callable[[str], float]) -> str:
-    """The shortest text in one of the units that reads back to the same number, or the bare number."""
+    """The shortest text in one of the units that reads back to the same number, or all its digits in the last."""
     texts = [f"{value / factor:.12g} {unit}" for factor, unit in steps]
     return min(
-        (text for text in texts if read(text) == value and "e" not in text.split()[0]), key=len, default=repr(value)
+        (text for text in texts if "e" not in text.split()[0] and (value == 0 or read(text) == value)),
+        key=len,
+        default=f"{value!r} {steps[-1][1]}",
     )
