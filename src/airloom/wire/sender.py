@@ -28,7 +28,6 @@ from airloom.wire.blocks import (
     INDEX_OFFSET,
     MARK,
     MAX_SENT,
-    PACKET_OVERHEAD,
     PAD,
     PARTIAL,
     ROOM,
@@ -41,25 +40,17 @@ from airloom.wire.blocks import (
     encode_mark,
     num_blocks,
 )
-from airloom.wire.meters import MIN_BLOCKS, DeliveryMeter, LossMeter, RttMeter
+from airloom.wire.meters import MIN_BLOCKS, LossMeter, RttMeter
+from airloom.wire.pacing import Pace
 from airloom.wire.seal import TAG_BYTES, Sealer
 
 _U32 = 0xFFFFFFFF
-_PACKET_BITS = 8 * (BLOCK_BYTES + PACKET_OVERHEAD)
-_DEFAULT_RATE_BPS = 20e6  # where neither the topology nor a measurement tells
-_TRAIN_S = 0.004  # a train lasts about this long on the link: several times what a host's timers miss
-_MIN_TRAIN, _MAX_TRAIN = 4, 54  # blocks; 54 fill one datagram of 64 KB that the kernel cuts up
-_SLOW_TRAIN, _SLOW_TRAIN_S = 16, 0.02  # a slow link's trains are longer, or a host's noise drowns them
-_CATCH_UP_S = 0.01
 _EARLY_S = 0.0005
-_NEAR = 0.2  # a measured rate this near to the told one confirms it
-_GAIN = 1.15  # over a measured rate that nothing confirms, so that more shows where there is more
 _MIN_MARK_S, _MAX_MARK_S = 0.002, 0.1
 _GROW = 1.25
 _SMALL_BYTES = 400  # a single block up to this size is its own mark: sending it again costs no more
 _ECHOES = 3
 _QUEUED = -1  # in place of a stamp: a repair that has not left yet
-_PROBE_SHARE = 0.01  # of the rate
 
 
 class Burst(NamedTuple):
@@ -128,12 +119,9 @@ class MessageSender:
         self._echoes: deque[int] = deque()  # messages of one block to be sent again
         self._held = 0
         self._outstanding = 0  # blocks that left and are not confirmed
-        self._told_bps: float | None = rate_bps
-        self._measured_bps = 0.0
-        self._delivery = DeliveryMeter()
+        self._pace = Pace(rate_bps)
         self.rtt = RttMeter()
         self.loss_meter = LossMeter()
-        self._leave_s = -math.inf  # virtual time at which the link is free again
         self._stamp: int | None = None
         self._stamped_s = 0.0
         self._train = 0
@@ -147,7 +135,6 @@ class MessageSender:
         self._word_s = -math.inf  # when a report last came
         self._probe_s = -math.inf
         self.counts: dict[str, int] = {}
-        self._repace()
 
     # --- what the owner says -------------------------------------------------------------------
 
@@ -158,7 +145,7 @@ class MessageSender:
             self._count("queue_full")
             return None
         if not self._messages:
-            self._delivery.restart()
+            self._pace.restart()
         count = num_blocks(len(plain))
         message = _Outgoing(self._sealer.reserve(count), plain, count, now_s)
         self._messages[message.id] = message
@@ -168,20 +155,17 @@ class MessageSender:
 
     def set_rate(self, rate_bps: float | None) -> None:
         """What the link should carry; a measurement made before no longer counts."""
-        self._told_bps = rate_bps
-        self._measured_bps = 0.0
-        self._delivery = DeliveryMeter()
-        self._repace()
+        self._pace.tell(rate_bps)
 
     @property
     def pace_bps(self) -> float:
         """bit/s of IP packets at which blocks leave; infinity is as fast as the window allows."""
-        return self._pace_bps
+        return self._pace.bps
 
     @property
     def rate_bps(self) -> float | None:
         """The link's rate as its receiver measured it; None before it could."""
-        return self._measured_bps or None
+        return self._pace.measured_bps or None
 
     @property
     def idle(self) -> bool:
@@ -235,13 +219,11 @@ class MessageSender:
             lost = (report.lost - self._last_totals[1]) & _U32
             if arrived + lost < 1 << 24:
                 self.loss_meter.add(arrived, lost)
-                self._delivery.delivered(arrived, _PACKET_BITS, now_s - report.hold_us * 1e-6, self._pace_bps)
+                self._pace.delivered(arrived, now_s - report.hold_us * 1e-6)
         else:
             self.loss_meter.add(report.arrived, report.lost)
         self._last_totals = (report.arrived, report.lost)
-        rate_bps = max(report.rate_bps, self._delivery.rate_bps)
-        if rate_bps:
-            self._measure(rate_bps)
+        self._pace.measured(report.rate_bps)
         self._mark_gap_s = self._first_gap_s()
 
     def _resend(self, message: _Outgoing, first: int, count: int, seen: int) -> None:
@@ -263,46 +245,22 @@ class MessageSender:
         if run < stop:
             self._repairs.append((message.id, run, stop - run))
 
-    def _measure(self, rate_bps: float) -> None:
-        # One noisy sample must not open the gates.
-        ceiling = 4 * (self._pace_bps if math.isfinite(self._pace_bps) else math.inf)
-        rate_bps = min(rate_bps, ceiling)
-        old = self._measured_bps
-        # A small change is mostly noise, a large one is news.
-        self._measured_bps = old + (rate_bps - old) / 4 if old and abs(rate_bps - old) < 0.25 * old else rate_bps
-        self._repace()
-
-    def _repace(self) -> None:
-        told, measured = self._told_bps, self._measured_bps
-        if not measured:
-            pace = _DEFAULT_RATE_BPS if told is None else told
-        elif told is not None and abs(measured - told) <= _NEAR * told:
-            pace = told
-        else:
-            pace = _GAIN * measured
-        self._pace_bps = pace
-        if math.isinf(pace):
-            self._train_blocks = _MAX_TRAIN
-        else:
-            least = max(_MIN_TRAIN, min(_SLOW_TRAIN, int(pace * _SLOW_TRAIN_S / _PACKET_BITS)))
-            self._train_blocks = max(least, min(_MAX_TRAIN, int(pace * _TRAIN_S / _PACKET_BITS)))
-
     # --- what leaves ---------------------------------------------------------------------------
 
     def poll(self, now_s: float) -> Burst | None:
         """The next datagrams to leave, or None until `next_time`."""
         self._expire(now_s)
-        if self._mark_due and (not self._repairs or self._leave_s > now_s + _EARLY_S):
+        if self._mark_due and (not self._repairs or self._pace.free_s > now_s + _EARLY_S):
             # Repairs carry the stamp of their first departure: only a mark shows that these left.
             self._mark_due = False
             if self._messages and not (self._urgent or self._bulk):
                 return self._mark(now_s, [m for m in self._messages.values() if m.sent])
-        if self._leave_s <= now_s + _EARLY_S:
+        if self._pace.free_s <= now_s + _EARLY_S:
             burst = self._next_repair(now_s) or self._next_train(now_s)
             if burst is not None:
                 self._mark_gap_s = self._first_gap_s()
                 self._busy_s = now_s
-                self._mark_s = max(self._leave_s, now_s) + self._mark_gap_s
+                self._mark_s = max(self._pace.free_s, now_s) + self._mark_gap_s
                 return burst
         if self._messages:
             return self._next_mark(now_s)
@@ -311,15 +269,15 @@ class MessageSender:
     def next_time(self, now_s: float) -> float:
         """When `poll` may have something to give; infinity: not before something comes in."""
         if self._waiting():
-            return self._leave_s - 0.9 * _EARLY_S
+            return self._pace.free_s - 0.9 * _EARLY_S
         if self._messages:
             return now_s if self._echoes else min(self._mark_s, now_s + _MAX_MARK_S)
-        return self._probe_s + self._probe_gap_s() if self._probe and math.isfinite(self._probe_s) else math.inf
+        return self._probe_s + self._pace.probe_gap_s if self._probe and math.isfinite(self._probe_s) else math.inf
 
     def start(self, now_s: float) -> None:
         """From now on an idle link is probed."""
         if not math.isfinite(self._probe_s):
-            self._probe_s = now_s - self._probe_gap_s()
+            self._probe_s = now_s - self._pace.probe_gap_s
 
     def _waiting(self) -> bool:
         """Whether a repair or a new block could leave as soon as its turn comes."""
@@ -327,20 +285,7 @@ class MessageSender:
 
     def _room(self) -> int:
         """Blocks that may still leave before one is confirmed."""
-        window = float(self._limits.window_bytes)
-        if math.isfinite(self._pace_bps):
-            # Enough for a round trip and some; a link that slows down must not fill its buffer.
-            rtt_s = self.rtt.least_s
-            window = min(window, max(128e3, self._pace_bps / 8 * ((0.1 if rtt_s is None else rtt_s) + 0.1)))
-        return int(window / BLOCK_BYTES) - self._outstanding
-
-    def _depart(self, packets: int, nbytes: int, now_s: float) -> None:
-        """Move the virtual clock on by what `packets` of together `nbytes` take on the link."""
-        if math.isinf(self._pace_bps):
-            self._leave_s = now_s
-            return
-        bits = 8 * (nbytes + packets * PACKET_OVERHEAD)
-        self._leave_s = max(self._leave_s, now_s - _CATCH_UP_S) + bits / self._pace_bps
+        return self._pace.window_blocks(self._limits.window_bytes, self.rtt.least_s) - self._outstanding
 
     def _next_repair(self, now_s: float) -> Burst | None:
         while self._repairs:
@@ -348,13 +293,13 @@ class MessageSender:
             message = self._messages.get(id_)
             if message is None:
                 continue
-            if count > self._train_blocks:
-                self._repairs.appendleft((id_, first + self._train_blocks, count - self._train_blocks))
-                count = self._train_blocks
+            if count > self._pace.train_blocks:
+                self._repairs.appendleft((id_, first + self._pace.train_blocks, count - self._pace.train_blocks))
+                count = self._pace.train_blocks
             stamp = self.stamp(now_s)
             message.again.update(dict.fromkeys(range(first, first + count), stamp))
             burst = self._blocks(message, first, first + count, "repair")
-            self._depart(burst.packets, len(burst.data), now_s)
+            self._pace.departed(burst.packets, len(burst.data), now_s)
             self._mark_due = True
             if not self._repairs:
                 self._heard = self._hearing
@@ -369,7 +314,7 @@ class MessageSender:
             return None
         message = queue[0]
         first = message.sent
-        stop = min(first + self._train_blocks, first + room, message.count)
+        stop = min(first + self._pace.train_blocks, first + room, message.count)
         self._seal(message, first, stop, now_s)
         message.sent = stop
         message.touched_s = now_s
@@ -378,7 +323,7 @@ class MessageSender:
             queue.popleft()
             message.plain.release()
         burst = self._blocks(message, first, stop, "first")
-        self._depart(burst.packets, len(burst.data), now_s)
+        self._pace.departed(burst.packets, len(burst.data), now_s)
         if stop - first >= MIN_BLOCKS:  # shorter ones do not tell the rate: they must not put off a probe
             self._probe_s = now_s
         return burst
@@ -444,10 +389,10 @@ class MessageSender:
 
     def _next_probe(self, now_s: float) -> Burst | None:
         """A train of padding where the link was idle long enough for it to take 1 % of the rate."""
-        if not self._probe or not math.isfinite(self._probe_s) or now_s < self._probe_s + self._probe_gap_s():
+        if not self._probe or not math.isfinite(self._probe_s) or now_s < self._probe_s + self._pace.probe_gap_s:
             return None
         self._probe_s = now_s
-        count = self._probe_blocks()
+        count = self._pace.probe_blocks
         self._train = (self._train + 1) & 0xFFFF
         out = memoryview(bytearray(count * BLOCK_BYTES))
         first, stamp = self._sealer.reserve(count), self.stamp(now_s)
@@ -458,7 +403,7 @@ class MessageSender:
                 VERSION, PAD, self._train, self._sealer.tag, first + index, ROOM, index, stamp, self._heard
             )
             self._sealer.seal_into(first + index, bytes(ROOM), clear, out[at + HEADER_BYTES : at + BLOCK_BYTES])
-        self._depart(count, len(out), now_s)
+        self._pace.departed(count, len(out), now_s)
         return Burst(out, BLOCK_BYTES, "control", count)
 
     def control(self, type_: int, plain: bytes, now_s: float) -> Burst:
@@ -478,14 +423,6 @@ class MessageSender:
     def _first_gap_s(self) -> float:
         """The pause before a mark: an eighth of a round trip, so that a burst of losses is soon outlived."""
         return min(0.02, max(_MIN_MARK_S, (self.rtt.smoothed_s or 0.0) / 10))
-
-    def _probe_blocks(self) -> int:
-        pace = self._pace_bps if math.isfinite(self._pace_bps) else 1e8
-        return max(8, min(32, int(2 * pace * _TRAIN_S / _PACKET_BITS)))
-
-    def _probe_gap_s(self) -> float:
-        pace = self._pace_bps if math.isfinite(self._pace_bps) else 1e8
-        return max(0.25, self._probe_blocks() * _PACKET_BITS / (_PROBE_SHARE * pace))
 
     def _expire(self, now_s: float) -> None:
         """Forget messages that nobody answers for."""
