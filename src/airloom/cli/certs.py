@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from airloom.errors import ConfigError, UserError
-    from airloom.runtime.certs import OPERATOR, make_ca, make_host
+    from airloom.runtime.certs import OPERATOR, check_host_ids, make_ca, make_host
     from airloom.runtime.places import data_address
 
     hosts: dict[str, list[str]] = {host: [] for host in args.hosts}
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
             hosts[device.id] = [data_address(device)[0]] if device.address else []
     if not hosts:
         raise UserError("no hosts: name them with --hosts, or a file with --topology")
+    check_host_ids(hosts)
     span = args.days if args.hours is None else args.hours
     if span <= 0:
         raise ConfigError("a certificate that has already expired lets nobody in: choose a time above 0")

@@ -49,6 +49,17 @@ def host_certs(folder: Path, host_id: str) -> HostCerts:
     return certs
 
 
+def check_host_ids(ids: Iterable[str]) -> None:
+    """Refuse an id that cannot name a host's files, before anything is written.
+
+    Raises:
+        ConfigError: naming the id and what one looks like.
+    """
+    for host_id in ids:
+        if not _ID.match(host_id) or host_id == "ca":
+            raise ConfigError(f"{host_id!r} cannot be a host id: letters, digits, '_', '.', '-', at most 64, not 'ca'")
+
+
 def make_ca(folder: Path, *, days: float = 365.0) -> Path:
     """Make `ca.key` and `ca.pem` in `folder` (the key readable by its owner alone); returns the certificate.
 
@@ -79,8 +90,7 @@ def make_host(
         addresses: names or IP addresses at which others reach this host, beside localhost.
         days, hours: validity; `hours` wins where given.
     """
-    if not _ID.match(host_id) or host_id == "ca":
-        raise ConfigError(f"{host_id!r} cannot be a host id: letters, digits, '_', '.', '-', at most 64, not 'ca'")
+    check_host_ids((host_id,))
     ca_path, ca_key_path = folder / "ca.pem", folder / "ca.key"
     if not ca_path.exists() or not ca_key_path.exists():
         raise UserError(f"{folder}: no ca.pem and ca.key: run `airloom certs {folder}` where the authority was made")
