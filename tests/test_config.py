@@ -157,6 +157,16 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_topology(tmp_path / "bytes.yaml")
 
 
+def test_a_trace_that_is_none_is_refused_with_its_link_and_line(tmp_path: Path) -> None:
+    (tmp_path / "cell.txt").write_text("0 12.5\n1 fast\n")
+    (tmp_path / "net.yaml").write_text(link(trace="cell.txt"))
+    with pytest.raises(ConfigError, match=r"links\[0\].trace: .*cell.txt, line 2: expected `second Mbit/s`"):
+        load_topology(tmp_path / "net.yaml")
+    (tmp_path / "cell.txt").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ConfigError, match=r"links\[0\].trace: .*cell.txt: a rate trace is text"):
+        load_topology(tmp_path / "net.yaml")
+
+
 def test_files_are_relative_to_the_topology(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text("{}")
     (tmp_path / "net.yaml").write_text(ue(profile="own.json"))

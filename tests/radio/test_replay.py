@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airloom.config.rate_trace import parse_rate_trace
 from airloom.errors import ConfigError
-from airloom.radio.replay import ReplayedRate, parse_rate_trace, read_rate_trace
+from airloom.radio.replay import ReplayedRate, read_rate_trace
 
 rows = st.lists(
     st.tuples(st.floats(0.1, 3), st.sampled_from([0.0, 1e6, 3e6, 8e6, 50e6])), min_size=1, max_size=6

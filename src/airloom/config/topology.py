@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from airloom import units
+from airloom.config.rate_trace import read_rate_rows
 from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
 from airloom.core.topology import Device, Link, Power, Role, Topology
 from airloom.errors import ConfigError
@@ -180,8 +181,13 @@ def _links(entry: _Link, place: str, base: Path) -> tuple[Link, ...]:
     )
     if link.loss == 1.0:
         raise ConfigError("a link that loses everything is none: leave it out", where=f"{place}.loss")
-    if link.trace and math.isinf(link.rate_bps):
-        raise ConfigError("a link with a trace needs its mean rate, to plan with", where=f"{place}.rate")
+    if link.trace:
+        if math.isinf(link.rate_bps):
+            raise ConfigError("a link with a trace needs its mean rate, to plan with", where=f"{place}.rate")
+        try:  # not needed before links are acted out, which is late to learn of it
+            read_rate_rows(Path(link.trace))
+        except ConfigError as error:
+            raise ConfigError(str(error), where=f"{place}.trace") from None
     return (link, msgspec.structs.replace(link, src=link.dst, dst=link.src)) if entry.both else (link,)
 
 

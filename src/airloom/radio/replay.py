@@ -1,8 +1,7 @@
 """A rate measured elsewhere, replayed: piecewise constant over time, looped.
 
-A trace is text, one row a line: the second from which a rate holds, white space or a comma, the
-rate in Mbit/s. Blank lines and lines that begin with `#` are skipped. Of two rows of one second
-(recorders stutter) the later counts. The last row lasts as long as the one before it.
+What a file of it looks like is told in `airloom.config.rate_trace`. The last row lasts as long as the
+one before it.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from airloom.errors import ConfigError
-from airloom.files import read_bytes
+from airloom.config.rate_trace import read_rate_rows
 
 
 class ReplayedRate:
@@ -100,37 +98,10 @@ class ReplayedRate:
         return self.origin_s + (loops + more) * self.period_s + self._knots[row] + inside_s
 
 
-def parse_rate_trace(text: str, *, where: str) -> tuple[list[float], list[float]]:
-    """Seconds and bit/s of each row; ConfigError names the line."""
-    seconds: list[float] = []
-    rates: list[float] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.replace(",", " ").split()
-        if not fields or fields[0].startswith("#"):
-            continue
-        place = f"{where}, line {number}"
-        try:
-            second, rate = (float(f) for f in fields)
-        except ValueError:
-            raise ConfigError(f"expected `second Mbit/s`, got {line.strip()!r}", where=place) from None
-        if not math.isfinite(second) or (seconds and second < seconds[-1]):
-            raise ConfigError(f"seconds must not descend, got {fields[0]}", where=place)
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ConfigError(f"a rate must be a number of Mbit/s from 0 up, got {fields[1]}", where=place)
-        if seconds and second == seconds[-1]:
-            rates.pop()
-        else:
-            seconds.append(second)
-        rates.append(rate * 1e6)
-    if not any(rates):
-        raise ConfigError("a trace needs at least one row with a rate above 0", where=where)
-    return seconds, rates
-
-
 def read_rate_trace(path: Path, *, origin_s: float = 0.0) -> ReplayedRate:
-    """The trace at `path`, its first row from `origin_s` on."""
-    try:
-        text = read_bytes(path).decode()
-    except UnicodeDecodeError:
-        raise ConfigError("a rate trace is text: `second Mbit/s` rows", where=str(path)) from None
-    return ReplayedRate(*parse_rate_trace(text, where=str(path)), origin_s=origin_s)
+    """The trace at `path`, its first row from `origin_s` on.
+
+    Raises:
+        ConfigError: the file cannot be read, or is none; names the line.
+    """
+    return ReplayedRate(*read_rate_rows(path), origin_s=origin_s)
