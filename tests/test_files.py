@@ -11,7 +11,7 @@ import pytest
 from airloom.core.profile import CutSize, OperatorCost, Profile
 from airloom.core.topology import Link
 from airloom.errors import ConfigError
-from airloom.files import read_value, write_aside, write_value
+from airloom.files import made_folder, read_value, write_aside, write_value
 
 PROFILE = Profile(
     model="tiny",
@@ -89,3 +89,31 @@ def test_an_unlimited_link_survives_a_file(tmp_path: Path) -> None:
     write_value(tmp_path / "link.json", link)
     assert '"Infinity"' in (tmp_path / "link.json").read_text()
     assert read_value(tmp_path / "link.json", Link) == link
+
+
+def test_what_cannot_be_written_is_named_and_not_the_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "taken", tmp_path / "file" / "plan.json"):
+        with pytest.raises(OSError) as caught:
+            write_aside(path, b"x")
+        assert caught.value.filename == str(path)
+        assert caught.value.filename2 is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_a_folder_made_for_work_that_fails_goes_again_unless_something_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(FileExistsError), made_folder(tmp_path / "a" / "b") as folder:  # noqa: PT012
+        (folder / "kept").mkdir()
+        (folder / "kept").mkdir()
+    assert (tmp_path / "a" / "b" / "kept").exists()
+    (tmp_path / "before").mkdir()
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "before"):
+        raise ZeroDivisionError
+    assert (tmp_path / "before").exists()
+    with made_folder(tmp_path / "new"):
+        pass
+    assert (tmp_path / "new").exists()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,14 @@ from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment import Deployment, DeployOptions, Request
 from airloom.errors import Infeasible
-from airloom.files import write_aside, write_value
+from airloom.files import made_folder, write_aside, write_value
 from airloom.planner.baselines import TITLES, baselines
 from airloom.planner.chain import solve
 from airloom.planner.planning import make_plan, predicted_j, price_plan
 from airloom.planner.pricing import build_problem, profile_of
 from airloom.planner.route import chain
 from airloom.report.folder import RECORD, TRACES
+from airloom.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
     from airloom.nn.captured import Captured
@@ -148,7 +150,7 @@ def compare(
     tell = progress or (lambda what, done, total: None)
     started = datetime.now(UTC)
     steps = sorted(steps, key=lambda step: step.request)
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=_made(folder)) as scratch:
+    with made_folder(folder), tempfile.TemporaryDirectory(prefix=".run-", dir=folder) as scratch:
         options = dataclasses.replace(setting.options, folder=Path(scratch))
         tell("starting hosts", 0, 0)
         outcomes: dict[str, Outcomes] = {}
@@ -159,7 +161,9 @@ def compare(
                 net.pin(scheme.plan)
                 net.apply(restored(setting.topology))
                 time.sleep(_SETTLE_S)
-                outcomes[scheme.name] = _drive(net, setting, inputs, requests, steps, tell, scheme.title)
+                outcomes[scheme.name], _ = drive(
+                    net, setting, inputs, requests, partial(tell, scheme.title), steps=steps
+                )
             notes = net.notes
         deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
     records = tuple(scheme_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes)
@@ -197,33 +201,64 @@ def run_record(
     )
 
 
-def _drive(
+def drive(
     net: Deployment,
     setting: Setting,
     inputs: Callable[[int], tuple[Any, ...]],
     requests: int,
-    steps: Sequence[Step],
-    tell: Callable[[str, int, int], None],
-    title: str,
-) -> Outcomes:
-    """Send one scheme's requests, as many at once as the deployment takes; change the network on the way."""
+    tell: Callable[[int, int], None],
+    *,
+    steps: Sequence[Step] = (),
+    changes: Sequence[Conditions] = (),
+) -> tuple[Outcomes, list[Step]]:
+    """Send one scheme's requests, as many at once as the deployment takes; change the network on the way.
+
+    Args:
+        tell: called with requests done and requests to do.
+        steps: in order of request; each falls between two requests, so what is under way ends before it.
+        changes: in order of time; each comes when it is due by the clock, whatever is under way, and adds
+            to those before it. What lies after the last outcome does not happen.
+
+    Returns:
+        What came of the requests, and the changes by the clock as steps, with the request before which they came.
+    """
     outcomes, pending = Outcomes(began_s=time.monotonic()), set[Future[Any]]()
-    due = list(steps)
-    for k in range(requests):
-        if due and due[0].request <= k:
-            # A change falls between two requests: what is under way ends before it.
-            wait(pending)
-            net.apply(restored(setting.topology, due.pop(0).conditions))
-        while len(pending) >= setting.options.in_flight:
-            pending = wait(pending, return_when=FIRST_COMPLETED).not_done
-        request = net.submit(*inputs(k))
-        outcomes.requests.append(request)
-        pending.add(request)
-        tell(title, k, requests)
-    wait(pending)
-    tell(title, requests, requests)
+    waiting, due, now = list(steps), list(changes), Conditions()
+    came: list[Step] = []
+    while len(outcomes.requests) < requests or pending:
+        elapsed_s, k = time.monotonic() - outcomes.began_s, len(outcomes.requests)
+        while due and due[0].at_s <= elapsed_s:
+            change = due.pop(0)
+            now = merged(now, change)
+            net.apply(restored(setting.topology, now))
+            came.append(Step(k, change_title(change), now))
+        between = bool(waiting) and waiting[0].request <= k < requests
+        if between and not pending:
+            net.apply(restored(setting.topology, waiting.pop(0).conditions))
+        elif not between and k < requests and len(pending) < setting.options.in_flight:
+            request = net.submit(*inputs(k))
+            outcomes.requests.append(request)
+            pending.add(request)
+        else:
+            until_s = max(due[0].at_s - elapsed_s, 0.0) if due else None
+            pending = wait(pending, timeout=until_s, return_when=FIRST_COMPLETED).not_done
+            tell(len(outcomes.requests) - len(pending), requests)
     outcomes.ended_s = time.monotonic()
-    return outcomes
+    return outcomes, came
+
+
+def change_title(change: Conditions) -> str:
+    """A change in a few words, "mec->cloud at 5.00 Mbit/s"."""
+    parts = []
+    for link in change.links:
+        says = [format_rate(link.rate_bps)] if link.rate_bps is not None else []
+        says += [f"{format_seconds(link.delay_s)} delay"] if link.delay_s is not None else []
+        says += [f"{link.loss:.1%} loss"] if link.loss is not None else []
+        shown = f"at {', '.join(says)}" if says else "up"
+        parts.append(f"{link.src}->{link.dst} {shown if link.up else 'down'}")
+    for device in change.devices:
+        parts.append(f"{device.id} at load {device.load:g}" if device.up else f"{device.id} down")
+    return "; ".join(parts)
 
 
 def restored(topology: Topology, conditions: Conditions | None = None) -> Conditions:
@@ -280,15 +315,14 @@ def scheme_record(
 
 
 def deal_traces(source: Path, target: Path, outcomes: Mapping[str, Outcomes]) -> None:
-    """Give each scheme the events of its own stretch of time, and each file its head."""
+    """Give each scheme the events of its own stretch of time, and each file its head; older traces go."""
+    for old in list(target.glob("*/*.jsonl")):
+        old.unlink()
+        if not any(old.parent.iterdir()):
+            old.parent.rmdir()
     for file in sorted(source.glob("*.jsonl")):
         head, *lines = file.read_bytes().splitlines(keepends=True)
         events = [(msgspec.json.decode(line, type=Event).at_s, line) for line in lines if line.endswith(b"\n")]
         for name, span in outcomes.items():
             kept = [line for at_s, line in events if span.began_s <= at_s <= span.ended_s]
             write_aside(target / name / file.name, b"".join((head, *kept)))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

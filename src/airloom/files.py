@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,20 @@ _INFINITY = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def write_aside(path: Path, data: bytes) -> None:
-    """Put `data` at `path` whole or not at all."""
+    """Put `data` at `path` whole or not at all.
+
+    Raises:
+        OSError: naming `path`, also where it was the file beside it that could not be written.
+    """
+    try:
+        _write_aside(path, data)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+def _write_aside(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -33,6 +48,20 @@ def write_aside(path: Path, data: bytes) -> None:
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink()
+        raise
+
+
+@contextlib.contextmanager
+def made_folder(path: Path) -> Iterator[Path]:
+    """The folder `path`, made where it is missing; what was made and is empty goes again where the work fails."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: there is something to keep
+            for folder in made:
+                folder.rmdir()
         raise
 
 
