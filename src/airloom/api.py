@@ -21,7 +21,7 @@ from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event
-from airloom.errors import ConfigError, ProfileMismatch
+from airloom.errors import ConfigError
 from airloom.files import read_value
 from airloom.planner import inputs
 
@@ -178,12 +178,7 @@ def plan(
         captured, known = model, measured(model) if profile is None else profile
     profiles = inputs.load_profiles(where, known) if isinstance(known, Profile) else dict(known)
     if captured is not None:
-        for device, found in profiles.items():
-            if found.graph_digest != captured.graph.digest:
-                raise ProfileMismatch(
-                    f"the profile{f' of {device}' if device else ''} is of another model than {captured.graph.model}: "
-                    "measure it again with airloom.profile"
-                )
+        inputs.check_model(profiles, captured.graph)
     problem = build_problem(
         where,
         chain(where, conditions=conditions, result_returns=result_returns),

@@ -138,7 +138,7 @@ profile: profile.json
 requests: 30
 in_flight: 2
 changes:
-  - {at: 0.2 s, link: ue->cloud, rate: 2 Mbit/s, both: true}
+  - {at: 50 ms, link: ue->cloud, rate: 2 Mbit/s, both: true}
 """
 TOPOLOGY = """\
 source: ue

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airloom.comparison import Scheme, Setting
     from airloom.deployment import Stats
-    from airloom.nn.captured import Captured
 
 HELP = "run a whole topology on this machine, links and slow devices emulated"
 EPILOG = """\
@@ -51,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
 
     import msgspec
 
+    from airloom.cli.inputs import made_up, read_arrays, rows_of
     from airloom.config import load_run, load_topology
-    from airloom.errors import ConfigError
+    from airloom.core.plan import Plan
+    from airloom.errors import ConfigError, ProfileMismatch
+    from airloom.files import read_value
 
     config = load_run(args.config)
     given = {"scheme": args.scheme, "requests": args.requests, "transport": args.transport}
@@ -63,33 +63,53 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("a scheme or a plan: give one of them", where="--plan")
     if config.changes and not config.emulate:
         raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=str(args.config))
+    # Files first, in order of what they cost to read: capturing and measuring take seconds.
+    from airloom.planner.check import require_plan
+    from airloom.planner.inputs import check_model, load_profile, own_profiles
+
+    topology = load_topology(Path(config.topology), result_returns=config.result_returns)
+    profiles = own_profiles(topology)
+    if config.profile:
+        profiles = {"": load_profile(Path(config.profile)), **profiles}
+    plan = None
+    if args.plan is not None:
+        plan = read_value(args.plan, Plan)
+        require_plan(plan, topology, profiles.get(topology.source, profiles.get("")), where=str(args.plan))
+    arrays = None if args.inputs is None else read_arrays(args.inputs)
     # Ended from outside, it still takes its hosts with it and removes what it made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Hosts share this machine's cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-    from airloom import api
+    from airloom import api, zoo
     from airloom.cli.terminal import Progress, emit_json
-    from airloom.comparison import Setting
+    from airloom.comparison import Scheme, Setting
     from airloom.deployment import DeployOptions
-    from airloom.planner.inputs import load_profile, load_profiles
     from airloom.report.folder import read_run
     from airloom.running import run_scheme
 
-    topology = load_topology(Path(config.topology), result_returns=config.result_returns)
     with Progress(f"capturing {config.model}"):
         captured = api.capture(config.model)
-    inputs, labels = _inputs(captured, args.inputs, config.seed)
-    if config.profile:
-        profile = load_profile(Path(config.profile))
+    graph, notes = captured.graph, tuple[str, ...]()
+    labels: list[int] = []
+    check_model(profiles, graph)
+    if plan is not None and plan.graph_digest != graph.digest:
+        raise ProfileMismatch(f"{args.plan} is for another model than {graph.model}: plan again")
+    if arrays is not None:
+        inputs = rows_of(arrays, graph, where=str(args.inputs))
     else:
+        inputs, labels = made_up(graph, config.seed)
+    if labels and config.model in zoo.MODELS and zoo.bundled_weights(config.model) is None:
+        labels = []
+        notes = (f"random weights stand for trained ones, of which none are bundled for {graph.model}: no accuracy",)
+    if not config.profile:
         with Progress(f"measuring {config.model}") as progress:
 
             def measured(done: int, total: int) -> None:
                 progress.total = total
                 progress.advance(done - progress.done)
 
-            profile = api.profile(captured, progress=measured)
+            profiles = {"": api.profile(captured, progress=measured), **profiles}
     options = DeployOptions(
         transport=config.transport,
         emulate=config.emulate,
@@ -103,9 +123,12 @@ def run(args: argparse.Namespace) -> int:
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()
-    setting = Setting(captured, topology, load_profiles(topology, profile), options)
-    scheme = _scheme(setting, config.scheme, args.plan)
-    if config.requests > 0 and labels:
+    setting = Setting(captured, topology, profiles, options)
+    if plan is not None:
+        scheme = Scheme("pinned", f"plan {args.plan.name}", plan, "pinned from a file")
+    else:
+        scheme = setting.schemes((config.scheme,))[0]
+    if labels:
         labels = [labels[k % len(labels)] for k in range(config.requests)]
     with Progress("running") as progress:
 
@@ -122,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
             changes=config.changes,
             labels=labels,
             classify=(lambda logits: int(logits.argmax())) if labels else None,
+            notes=notes,
             progress=tell,
         )
     summary = read_run([args.out]).summary()
@@ -154,59 +178,3 @@ def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folde
     for note in notes:
         print(f"emulated: {note}")
     print(f"\nwrote {folder}: `airloom report {folder}` shows it")
-
-
-def _scheme(setting: Setting, name: str, plan: Path | None) -> Scheme:
-    from airloom import api
-    from airloom.comparison import Scheme
-    from airloom.errors import ProfileMismatch
-
-    if plan is None:
-        return setting.schemes((name,))[0]
-    pinned = api.load_plan(plan)
-    if pinned.graph_digest != setting.captured.graph.digest:
-        raise ProfileMismatch(f"{plan} is for another model than {setting.captured.graph.model}: plan again")
-    return Scheme("pinned", f"plan {plan.name}", pinned, "pinned from a file")
-
-
-def _inputs(captured: Captured, file: Path | None, seed: int) -> tuple[Callable[[int], tuple[Any, ...]], list[int]]:
-    """The inputs of request k, and the true classes where they are known."""
-    import numpy as np
-
-    from airloom import zoo
-    from airloom.errors import ConfigError
-
-    specs = [captured.graph.tensors[t] for t in captured.graph.inputs]
-    if file is None:
-        if captured.graph.model in zoo.IMAGE_MODELS and specs[0].shape == (1, 3, 32, 32):
-            images, classes = zoo.test_images()
-            return (lambda k: (images[k % len(images)][None],)), [int(label) for label in classes]
-        rng = np.random.default_rng(seed)
-
-        def random(spec: Any) -> Any:
-            if spec.dtype.startswith("float"):
-                return rng.standard_normal(spec.shape).astype(spec.dtype)
-            # Small enough for any embedding's index.
-            return rng.integers(0, 2, spec.shape).astype(spec.dtype)
-
-        some = [tuple(random(spec) for spec in specs) for _ in range(16)]
-        return (lambda k: some[k % len(some)]), []
-    try:
-        loaded = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read arrays: {error}", where=str(file)) from None
-    arrays = [loaded[name] for name in loaded.files] if isinstance(loaded, np.lib.npyio.NpzFile) else [loaded]
-    if len(arrays) != len(specs):
-        raise ConfigError(f"{len(arrays)} arrays for a model of {len(specs)} inputs", where=str(file))
-    for array, spec in zip(arrays, specs, strict=True):
-        # Row k is request k: the captured shape, or one without its batch of 1.
-        if array.dtype != np.dtype(spec.dtype) or not len(array) or array[0].size != np.prod(spec.shape):
-            raise ConfigError(
-                f"rows of {list(array.shape[1:])} of {array.dtype}; {captured.graph.model} takes "
-                f"{list(spec.shape)} of {spec.dtype} a request",
-                where=str(file),
-            )
-    if len({len(array) for array in arrays}) > 1:
-        raise ConfigError("the arrays have different numbers of rows", where=str(file))
-    rows = len(arrays[0])
-    return (lambda k: tuple(a[k % rows].reshape(s.shape) for a, s in zip(arrays, specs, strict=True))), []

@@ -17,7 +17,8 @@ from airloom.core.profile import Profile
 from airloom.core.topology import Topology
 from airloom.engine.config import HostConfig
 from airloom.engine.layout import check_plan
-from airloom.errors import ConfigError, Infeasible, ProfileMismatch
+from airloom.errors import ConfigError, Infeasible
+from airloom.planner.inputs import check_model
 from airloom.planner.pricing import profile_of
 from airloom.runtime.handling import measure_handling
 from airloom.units import format_seconds
@@ -95,13 +96,7 @@ class Setup:
     options: DeployOptions
 
     def __post_init__(self) -> None:
-        graph = self.captured.graph
-        for name, profile in self.profiles.items():
-            if profile.graph_digest != graph.digest:
-                raise ProfileMismatch(
-                    f"the profile{f' of {name}' if name else ''} is of another model than {graph.model}: "
-                    "measure it again with `airloom profile`"
-                )
+        check_model(self.profiles, self.captured.graph)
         if not self.options.launch and self.options.certs is None:
             raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
         for device in self.topology.devices:

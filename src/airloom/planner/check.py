@@ -9,6 +9,7 @@ from __future__ import annotations
 from airloom.core.plan import Plan, Stage, Transfer
 from airloom.core.profile import Profile
 from airloom.core.topology import Topology
+from airloom.errors import ConfigError
 from airloom.units import format_bytes
 
 
@@ -27,6 +28,18 @@ def check_plan(plan: Plan, topology: Topology, profile: Profile | None = None) -
     if profile is not None:
         mistakes += [*_model(plan, profile), *_memory(plan, topology, profile)]
     return tuple(mistakes)
+
+
+def require_plan(plan: Plan, topology: Topology, profile: Profile | None = None, *, where: str) -> None:
+    """Refuse a plan that `check_plan` finds mistakes in.
+
+    Raises:
+        ConfigError: its first mistake, how many more there are, and what to do.
+    """
+    mistakes = check_plan(plan, topology, profile)
+    if mistakes:
+        more = f" (and {len(mistakes) - 1} more: `airloom plan --dry-run` lists them)" if len(mistakes) > 1 else ""
+        raise ConfigError(f"{mistakes[0]}{more}: plan again for this topology", where=where)
 
 
 def _chain(plan: Plan, topology: Topology, last: int) -> list[str]:
@@ -109,6 +122,16 @@ def _transfers(plan: Plan, topology: Topology) -> list[str]:
         stays = not transfer.dst and not transfer.route  # a result may be left where it is made
         if here != end and not stays:
             mistakes.append(f"{name}: the route ends at {here}, not at {end}")
+    results = sum(not transfer.dst for transfer in plan.transfers)
+    if plan.chain and plan.stops and results > 1:
+        mistakes.append(f"transfers: {results} carry the result of a chain, which has one")
+    for what, seconds in (
+        ("the plan", plan.predicted_s),
+        *((f"stage {stage.id!r}", stage.predicted_s) for stage in plan.stages),
+        *((f"transfer {i}", hop.predicted_s) for i, transfer in enumerate(plan.transfers) for hop in transfer.route),
+    ):
+        if not seconds >= 0:
+            mistakes.append(f"{what}: predicted_s is a time from 0 up, got {seconds:g}")
     reached = {transfer.dst for transfer in plan.transfers}
     mistakes += [f"stage {id!r}: nothing is sent to it" for id in stages if id not in reached]
     if plan.stages and "" not in reached:
@@ -152,7 +175,7 @@ def _model(plan: Plan, profile: Profile) -> list[str]:
     if plan.graph_digest != profile.graph_digest:
         mistakes.append(
             f"the plan is for {plan.model} ({_short(plan.graph_digest)}), "
-            f"the profile of {profile.model} ({_short(profile.graph_digest)}): plan again from this profile"
+            f"the profile of {profile.model} ({_short(profile.graph_digest)})"
         )
     results: list[Transfer] = [transfer for transfer in plan.transfers if not transfer.dst]
     delivered = {s.tensor for transfer in results for s in transfer.slices}
@@ -160,7 +183,7 @@ def _model(plan: Plan, profile: Profile) -> list[str]:
     if missing:
         mistakes.append(
             f"the model has {len(profile.cuts[-1].tensors)} outputs, the plan does not deliver "
-            f"tensors {_listed(missing)}: plan again from this profile"
+            f"tensors {_listed(missing)}"
         )
     return mistakes
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from airloom.core.graph import ModelGraph
 from airloom.core.profile import Profile
 from airloom.core.topology import Topology
-from airloom.errors import ConfigError
+from airloom.errors import ConfigError, ProfileMismatch
 from airloom.files import read_value
 
 
@@ -60,5 +62,23 @@ def check_profile(profile: Profile, *, where: str) -> None:
 
 def load_profiles(topology: Topology, default: Profile) -> dict[str, Profile]:
     """`default` under "" and, by device id, the profiles that devices of the topology name."""
-    own = {device.id: load_profile(Path(device.profile)) for device in topology.devices if device.profile}
-    return {"": default, **own}
+    return {"": default, **own_profiles(topology)}
+
+
+def own_profiles(topology: Topology) -> dict[str, Profile]:
+    """By device id, the profiles that devices of the topology name."""
+    return {device.id: load_profile(Path(device.profile)) for device in topology.devices if device.profile}
+
+
+def check_model(profiles: Mapping[str, Profile], graph: ModelGraph) -> None:
+    """Refuse profiles of another model than `graph`; by device id, "" for all others.
+
+    Raises:
+        ProfileMismatch: naming the device.
+    """
+    for device, profile in profiles.items():
+        if profile.graph_digest != graph.digest:
+            raise ProfileMismatch(
+                f"the profile{f' of {device}' if device else ''} is of another model than {graph.model}: "
+                "measure it again with `airloom profile`"
+            )
