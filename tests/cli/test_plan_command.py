@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -79,6 +80,7 @@ def test_a_plan_written_passes_its_dry_run_and_no_other(tmp_path: Path, capsys: 
     assert len(lines) > 1
     assert all(line.startswith(f"airloom: {path}: ") for line in lines)
     assert any("no device 'gnb'" in line for line in lines)
+    assert f"{len(lines) - 1} mistakes: mend it, or plan again: `airloom plan {PROFILE} {FIGURE_2} --json" in lines[-1]
 
 
 def test_the_plan_is_written_even_if_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +99,29 @@ def test_a_plan_of_another_model_fails_its_dry_run(tmp_path: Path, capsys: pytes
     assert main(["plan", PROFILE, FIGURE_2, "--json", str(path)]) == 0
     write_value(path, msgspec.structs.replace(read_value(path, Plan), graph_digest="sha256:other"))
     assert main(["plan", PROFILE, FIGURE_2, "--dry-run", str(path)]) == 2
-    assert "plan again from this profile" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"plan again: `airloom plan {PROFILE} {FIGURE_2} --json {path}`")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda plan: {"predicted_s": -1.0}, "the plan: predicted_s is a time from 0 up, got -1"),
+        (
+            lambda plan: {"stages": (msgspec.structs.replace(plan.stages[0], predicted_s=float("-inf")),)},
+            "predicted_s is a time from 0 up, got -inf",
+        ),
+        (lambda plan: {"transfers": (*plan.transfers, plan.transfers[-1])}, "transfers: 2 carry the result of a chain"),
+    ],
+)
+def test_what_no_plan_can_be(tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, says: str) -> None:
+    path = tmp_path / "plan.json"
+    assert main(["plan", PROFILE, FIGURE_2, *SLOW_CORE, "--json", str(path)]) == 0
+    plan = read_value(path, Plan)
+    write_value(path, msgspec.structs.replace(plan, **spoil(plan)))
+    capsys.readouterr()
+    assert main(["plan", PROFILE, FIGURE_2, "--dry-run", str(path)]) == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kept", ["2", "layer2"])

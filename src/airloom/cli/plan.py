@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     topology = load_topology(args.topology, result_returns=returns)
     if args.dry_run is not None:
-        return _dry_run(args.dry_run, topology, profile)
+        return _dry_run(args, topology, profile)
     conditions = _conditions(args.set, topology)
     problem = build_problem(
         topology,
@@ -93,18 +93,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dry_run(path: Path, topology: Topology, profile: Profile) -> int:
+def _dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> int:
+    """Every mistake on a line of its own; what to do about them ends the last."""
     import sys
 
     from airloom.core.plan import Plan
     from airloom.files import read_value
     from airloom.planner.check import check_plan
 
+    path: Path = args.dry_run
     plan = read_value(path, Plan)
     mistakes = check_plan(plan, topology, profile)
-    for mistake in mistakes:
-        print(f"airloom: {path}: {mistake}", file=sys.stderr)
     if mistakes:
+        again = f"mend it, or plan again: `airloom plan {args.profile} {args.topology} --json {path}`"
+        lines = [*mistakes, f"{len(mistakes)} mistakes: {again}"] if len(mistakes) > 1 else [f"{mistakes[0]}: {again}"]
+        for line in lines:
+            print(f"airloom: {path}: {line}", file=sys.stderr)
         return 2
     print(f"{path}: {len(plan.stages)} stages of {plan.model} can run on {' '.join(plan.chain) or topology.name}")
     return 0
