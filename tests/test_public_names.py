@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,17 @@ def test_names_resolve() -> None:
     assert airloom.Profile is importlib.import_module("airloom.core.profile").Profile
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = airloom.nonsense  # type: ignore[attr-defined]
+
+
+def test_type_checkers_know_the_same_names() -> None:
+    shown = re.findall(r"^    from ([\w.]+) import (\w+) as \2$", Path(airloom.__file__).read_text(), re.MULTILINE)
+    assert {name: home for home, name in shown} == airloom._HOME
+
+
+def test_what_a_deployment_takes_and_raises_is_public() -> None:
+    raised = {"Cancelled", "DeadlineExceeded", "DeploymentError", "Overloaded", "StageFailed"}
+    assert raised | {"Planned", "DeployOptions"} <= set(airloom.__all__)
+    assert all(issubclass(getattr(airloom, name), airloom.AirloomError) for name in raised)
 
 
 def test_import_is_light() -> None:

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 # Type checkers take it for true. Importing it from typing would cost more than all the rest here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from airloom.api import Planned as Planned
     from airloom.api import capture as capture
     from airloom.api import deploy as deploy
     from airloom.api import load_plan as load_plan
@@ -33,10 +34,15 @@ if TYPE_CHECKING:
     from airloom.core.topology import Link as Link
     from airloom.core.topology import Topology as Topology
     from airloom.core.trace import Event as Event
+    from airloom.deployment import DeployOptions as DeployOptions
     from airloom.errors import AirloomError as AirloomError
+    from airloom.errors import Cancelled as Cancelled
     from airloom.errors import DeadlineExceeded as DeadlineExceeded
+    from airloom.errors import DeploymentError as DeploymentError
     from airloom.errors import Infeasible as Infeasible
+    from airloom.errors import Overloaded as Overloaded
     from airloom.errors import RequestError as RequestError
+    from airloom.errors import StageFailed as StageFailed
     from airloom.errors import UserError as UserError
     from airloom.report.trace import read_trace as read_trace
 
@@ -51,6 +57,8 @@ _HOME = {
     "load_topology": "airloom.api",
     "load_profile": "airloom.api",
     "load_plan": "airloom.api",
+    "Planned": "airloom.api",
+    "DeployOptions": "airloom.deployment",
     "read_trace": "airloom.report.trace",
     "ModelGraph": "airloom.core.graph",
     "Profile": "airloom.core.profile",
@@ -64,7 +72,11 @@ _HOME = {
     "AirloomError": "airloom.errors",
     "UserError": "airloom.errors",
     "RequestError": "airloom.errors",
+    "Cancelled": "airloom.errors",
     "DeadlineExceeded": "airloom.errors",
+    "DeploymentError": "airloom.errors",
+    "Overloaded": "airloom.errors",
+    "StageFailed": "airloom.errors",
     "Infeasible": "airloom.errors",
 }
 
