@@ -21,8 +21,6 @@ class GRUTagger(nn.Module):
         self, steps: int = 50, hidden: int = 64, *, features: int = 16, num_tags: int = 8, tokens: int = 0
     ) -> None:
         super().__init__()
-        if min(steps, hidden, features, num_tags) < 1 or tokens < 0:
-            raise ValueError("steps, hidden, features and num_tags are at least 1, tokens at least 0")
         self.steps, self.hidden = steps, hidden
         self.embedding = nn.Embedding(tokens, features) if tokens else None
         self.cell = nn.GRUCell(features, hidden)
