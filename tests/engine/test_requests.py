@@ -140,8 +140,18 @@ def test_deadline_is_kept_where_the_source_cannot_run_the_model() -> None:
     pump.wait(0.001)
     outcome = pump.outcome(1)
     assert isinstance(outcome, DeadlineExceeded)
-    assert "attempts" in str(outcome)
+    assert "no result within 1 s after 3 attempts" in str(outcome)
     assert "\n" not in str(outcome)
+
+
+def test_what_is_said_is_the_deadline_that_was_asked_for() -> None:
+    pump = make(line(memory_bytes=(1000, None, None, None)))
+    pump.hold_frames = lambda d, e: True
+    pump.tell("ue", Submit(1, pump.parcel((0,)), pump.now_s + 0.0496, asked_s=0.05))
+    pump.wait(1.0)
+    assert "no result within 0.05 s after 1 attempt" in str(pump.outcome(1))
+    pump.tell("ue", Submit(2, pump.parcel((0,)), pump.now_s, asked_s=1e-6))
+    assert str(pump.outcome(2)) == "request 2: its deadline of 1e-06 s had passed before it began"
 
 
 def test_a_deadline_in_the_past() -> None:

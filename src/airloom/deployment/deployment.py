@@ -154,7 +154,7 @@ class Deployment:
         if not deadline_s > 0:
             raise ConfigError(f"a deadline lies ahead, got {deadline_s!r} s")
         request = self._book.open(block=block)
-        self._loop.soon(self._hosts.node.submit, request.number, parcel, request.began + deadline_s)
+        self._loop.soon(self._hosts.node.submit, request.number, parcel, request.began + deadline_s, deadline_s)
         return request
 
     def _withdraw(self, number: int) -> None:

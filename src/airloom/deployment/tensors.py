@@ -27,6 +27,10 @@ def parcel_of(graph: ModelGraph, inputs: tuple[Any, ...]) -> Parcel:
     data: dict[int, bytes] = {}
     for place, (tensor, given) in enumerate(zip(graph.inputs, inputs, strict=True)):
         spec = graph.tensors[tensor]
+        if not hasattr(given, "shape") or not hasattr(given, "dtype"):
+            raise ConfigError(
+                f"input {place} is a {type(given).__name__}; {graph.model} takes torch tensors or numpy arrays"
+            )
         shape, dtype = tuple(given.shape), str(given.dtype).removeprefix("torch.")
         if (shape, dtype) != (spec.shape, spec.dtype):
             raise ConfigError(

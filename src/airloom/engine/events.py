@@ -14,11 +14,15 @@ from airloom.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """A user asks this host, the source, for an inference; `deadline_s` is on the host's clock."""
+    """A user asks this host, the source, for an inference; `deadline_s` is on the host's clock.
+
+    `asked_s` is the time that the user gave it, for what is said where that passes; None counts from now.
+    """
 
     request: int
     parcel: Parcel
     deadline_s: float
+    asked_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

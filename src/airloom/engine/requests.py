@@ -40,6 +40,7 @@ class Request:
     parcel: Parcel
     submitted_s: float
     deadline_s: float
+    asked_s: float
     tries: list[Try] = field(default_factory=list)
     remote: int = 0
     local: bool = False
@@ -67,7 +68,8 @@ class Requests:
         if event.request in self._live:
             return self._out.drop("request number in use", event.request)
         self._out.emit("submit", {"nbytes": event.parcel.nbytes, "deadline_s": event.deadline_s - now}, event.request)
-        request = Request(event.request, event.parcel, now, event.deadline_s)
+        asked_s = event.deadline_s - now if event.asked_s is None else event.asked_s
+        request = Request(event.request, event.parcel, now, event.deadline_s, asked_s)
         if len(self._live) >= self._config.max_in_flight:
             line = f"{len(self._live)} requests are in flight, the most allowed: wait for one or raise max_in_flight"
             return self._finish(request, Overloaded(line))
@@ -76,7 +78,12 @@ class Requests:
             line = f"request {event.request}: the input is {given} as (id, bytes), the model takes {self._input}"
             return self._finish(request, StageFailed(line))
         if now >= event.deadline_s:
-            return self._finish(request, DeadlineExceeded(f"request {event.request}: its deadline had passed"))
+            return self._finish(
+                request,
+                DeadlineExceeded(
+                    f"request {event.request}: its deadline of {asked_s:.6g} s had passed before it began"
+                ),
+            )
         self._live[event.request] = request
         self._out.start_timer(event.deadline_s, DEADLINE_TIMER, event.request)
         self._begin(request, "first")
@@ -151,10 +158,8 @@ class Requests:
             return
         if kind == DEADLINE_TIMER:
             why = f", last trouble: {request.last_error}" if request.last_error else ""
-            line = (
-                f"request {request.id}: no result within {request.deadline_s - request.submitted_s:.3g} s "
-                f"after {len(request.tries)} attempts{why}"
-            )
+            tries = "1 attempt" if len(request.tries) == 1 else f"{len(request.tries)} attempts"
+            line = f"request {request.id}: no result within {request.asked_s:.6g} s after {tries}{why}"
             self._finish(request, DeadlineExceeded(line))
         elif kind == LOCAL_TIMER:
             self._run_here(request, "deadline near")

@@ -161,9 +161,12 @@ class Node:
 
     # --- what the program does ----------------------------------------------------------------------
 
-    def submit(self, request: int, parcel: Parcel, deadline_s: float) -> None:
-        """Ask for an inference; `deadline_s` on CLOCK_MONOTONIC. The outcome goes to `on_finish`."""
-        self.handle(Submit(request, parcel, deadline_s))
+    def submit(self, request: int, parcel: Parcel, deadline_s: float, asked_s: float | None = None) -> None:
+        """Ask for an inference; `deadline_s` on CLOCK_MONOTONIC. The outcome goes to `on_finish`.
+
+        `asked_s` is how much time the caller gave it, where that was some time ago.
+        """
+        self.handle(Submit(request, parcel, deadline_s, asked_s))
 
     def cancel(self, request: int) -> None:
         """Withdraw a request; it ends as Cancelled unless it has ended already."""
