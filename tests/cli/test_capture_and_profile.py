@@ -76,7 +76,7 @@ def test_profile_writes_what_it_prints(
         (["profile", "resnet20", "--weights", "/nowhere"], "/nowhere: cannot read"),
         (["profile", "gru_tagger", "--option", "steps=2", "--torch-device", "nonsense"], "torch device 'nonsense'"),
         (["profile", "gru_tagger", "--option", "steps=2", "--threads", "0"], "threads is at least 1"),
-        (["profile", "gru_tagger", "--option", "steps=2", "--seconds", "0", "--factor", "-1"], "factor"),
+        (["profile", "gru_tagger", "--option", "steps=2", "--seconds", "0.1", "--factor", "-1"], "factor"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
@@ -90,3 +90,28 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert line.startswith("airloom: ")
     assert words in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seconds", "0"], "measure for some seconds above 0, got 0"),
+        (["--seconds", "-3"], "measure for some seconds above 0, got -3"),
+        (["--seconds", "nan"], "measure for some seconds above 0"),
+        (["--device", "../x"], "a device is called by up to 64 letters"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert main(["profile", "no such model", "--out", str(tmp_path / "p.json"), *words]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torch_device_that_computes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["profile", "gru_tagger", "--option", "steps=2", "--torch-device", "meta", "--out", str(tmp_path / "p.json")]
+    assert main(argv) == 2
+    assert "torch device 'meta': it computes nothing: name cpu or cuda" in capsys.readouterr().err

@@ -92,3 +92,15 @@ def test_bad_record(run: Path, capsys: pytest.CaptureFixture[str], change: dict[
 def test_an_output_that_cannot_be(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "file").write_text("")
     assert "file" in _refused([str(run), "--out", str(run / "file" / "report.html")], capsys)
+
+
+def test_traces_in_which_nothing_happened(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    assert "empty.jsonl: no event in any trace: nothing to report" in _refused([str(tmp_path / "empty.jsonl")], capsys)
+    head = '{"at_s":1.0,"host":"ue","kind":"trace","data":{"schema":1}}\n'
+    (tmp_path / "head.jsonl").write_text(head)
+    assert "nothing to report" in _refused([str(tmp_path / "head.jsonl")], capsys)
+    for file in run.rglob("*.jsonl"):
+        file.write_text(head)
+    assert "nothing to report" in _refused([str(run)], capsys)
+    assert not (run / "report.html").exists()

@@ -47,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_value
     from airloom.nn.executor import StageExecutor
-    from airloom.nn.measure import check_factor, measure, scaled
+    from airloom.nn.measure import check_asked, check_factor, measure, scaled
     from airloom.nn.models import load_captured
 
+    check_asked(args.device, args.seconds)  # before minutes of measuring
     if args.factor is not None:
-        check_factor(args.factor)  # before minutes of measuring
+        check_factor(args.factor)
     with Progress(f"capturing {args.model}"):
         captured = load_captured(
             args.model,

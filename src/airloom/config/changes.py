@@ -25,7 +25,7 @@ class Change(Entry, frozen=True):
     delay: Quantity | None = None
     loss: Quantity | None = None
     load: Quantity | None = None
-    up: bool = True
+    up: bool | None = None
     both: bool = False
 
 
@@ -37,15 +37,19 @@ def to_conditions(change: Change, *, place: str) -> Conditions:
     if change.device is not None:
         if change.rate is not None or change.delay is not None or change.loss is not None or change.both:
             raise ConfigError("a device has a `load` and is `up` or not; rate, delay, loss are a link's", where=place)
+        if change.load is None and change.up is None:
+            raise ConfigError(f"nothing changes: give the `load` of {change.device}, or `up`", where=place)
         load = 0.0 if change.load is None else units.parse_number(change.load, where=f"{place}.load")
         if load < 0:
             raise ConfigError(f"a load cannot be negative, got {change.load!r}", where=f"{place}.load")
-        return Conditions(at_s=at_s, devices=(DeviceState(id=change.device, load=load, up=change.up),))
+        return Conditions(at_s=at_s, devices=(DeviceState(id=change.device, load=load, up=change.up is not False),))
     if change.load is not None:
         raise ConfigError("a link has no load: give its rate, delay, loss or up", where=f"{place}.load")
     src, arrow, dst = (part.strip() for part in (change.link or "").partition("->"))
     if not (src and arrow and dst):
         raise ConfigError(f"a link reads SRC->DST, got {change.link!r}", where=f"{place}.link")
+    if change.rate is None and change.delay is None and change.loss is None and change.up is None:
+        raise ConfigError(f"nothing changes: give a rate, delay, loss or up of {src}->{dst}", where=place)
     if change.rate is None:
         rate = None
     elif change.rate == "unlimited":
@@ -58,7 +62,7 @@ def to_conditions(change: Change, *, place: str) -> Conditions:
         rate_bps=rate,
         delay_s=None if change.delay is None else units.parse_seconds(change.delay, where=f"{place}.delay"),
         loss=None if change.loss is None else units.parse_probability(change.loss, where=f"{place}.loss"),
-        up=change.up,
+        up=change.up is not False,
     )
     other = msgspec.structs.replace(state, src=dst, dst=src)
     return Conditions(at_s=at_s, links=(state, other) if change.both else (state,))

@@ -100,6 +100,7 @@ def _remedied(message: str, place: str, type_: type) -> str:
     if (missing := _MISSING.match(message)) is not None:
         return f"`{missing.group(1)}` is missing: add it"
     message = message[0].lower() + message[1:].replace("`object`", "a mapping").replace("`array`", "a list")
+    message = message.replace(" | null", "")  # a key without a value is left out, not written
     if typing.get_origin(found) is typing.Literal:
         message += f": there are {', '.join(map(str, typing.get_args(found)))}"
     return message

@@ -22,11 +22,9 @@ import msgspec
 from airloom import units
 from airloom.config.rate_trace import read_rate_rows
 from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
-from airloom.core.topology import Device, Link, Power, Role, Topology
+from airloom.core.topology import DEVICE_ID, Device, Link, Power, Role, Topology
 from airloom.errors import ConfigError
 
-# Ids name files, certificates and topics.
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _EMPTY = "write one by hand (docs/formats.md) or start with `airloom init`"
 
 
@@ -135,7 +133,7 @@ def _file(name: str, base: Path, place: str) -> str:
 
 
 def _device(entry: _Device, place: str, base: Path) -> Device:
-    if not _ID.match(entry.id):
+    if not DEVICE_ID.fullmatch(entry.id):
         raise ConfigError(
             f"an id has up to 64 letters, digits, `-`, `_` and `.`, got {entry.id!r}", where=f"{place}.id"
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from airloom.core.value import Value
 
 Role = Literal["ue", "gnb", "mec", "cloud"]
+
+#: What a device may be called: ids name files, certificates and topics.
+DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class Power(Value, frozen=True):

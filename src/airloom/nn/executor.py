@@ -91,6 +91,8 @@ class StageExecutor:
             raise UserError(f"threads is at least 1, got {threads}")
         try:
             self.torch_device = torch.device(torch_device)
+            if self.torch_device.type == "meta":
+                raise RuntimeError("it computes nothing: name cpu or cuda")
             self._parameters = tuple(canonical(p.to(self.torch_device)) for p in captured.parameters)
         except (RuntimeError, AssertionError) as error:  # no such device, or a torch built without it
             raise UserError(f"torch device {torch_device!r}: {first_line(error)}") from None

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from airloom.core.graph import ModelGraph
 from airloom.core.profile import CutSize, Machine, OperatorCost, Profile, Weights
+from airloom.core.topology import DEVICE_ID
 from airloom.core.value import Basis
 from airloom.errors import ConfigError, UserError
 from airloom.nn.captured import Captured
@@ -60,11 +61,13 @@ def measure(
         device_name: `Profile.device`.
         batch: what the inputs' first axis is, for the record; taken from them where None.
         passes: how often each is timed, as far as `seconds_budget` allows.
+        seconds_budget: stop after about this long, above 0; at least five passes are made.
         progress: called with passes done and passes to do.
 
     Returns:
         A profile whose `stage_error` is the median relative error on stages outside the fit.
     """
+    check_asked(device_name, seconds_budget)
     executor = model if isinstance(model, StageExecutor) else StageExecutor(model)
     graph = executor.graph
     if graph.mode != "eval":
@@ -176,6 +179,21 @@ def scaled(profile: Profile, factor: float, device: str) -> Profile:
         ),
         stage_constant_s=profile.stage_constant_s * factor,
     )
+
+
+def check_asked(device_name: str, seconds_budget: float) -> None:
+    """Refuse what no measurement can be called, or no time to make it in.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if not DEVICE_ID.fullmatch(device_name):
+        raise ConfigError(
+            f"a device is called by up to 64 letters, digits, `-`, `_` and `.`, got {device_name!r}: "
+            "choose the id it has in the topology"
+        )
+    if not 0 < seconds_budget < math.inf:
+        raise ConfigError(f"measure for some seconds above 0, got {seconds_budget:g}")
 
 
 def check_factor(factor: float) -> None:

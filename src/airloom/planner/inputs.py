@@ -41,6 +41,10 @@ def check_profile(profile: Profile, *, where: str) -> None:
     for name, value in (("stage_scale", profile.stage_scale), ("stage_constant_s", profile.stage_constant_s)):
         if not 0 <= value < float("inf"):
             raise ConfigError(f"must be finite and not negative, got {value}", where=f"{where}: $.{name}")
+    if profile.stage_scale == 0:
+        raise ConfigError("a scale of 0 makes every stage take nothing: write 1", where=f"{where}: $.stage_scale")
+    if profile.batch < 1:
+        raise ConfigError(f"a batch is at least 1, got {profile.batch}", where=f"{where}: $.batch")
     for i, cut in enumerate(profile.cuts):
         if any(nbytes < 0 for nbytes in cut.tensor_nbytes):
             raise ConfigError("a size cannot be negative", where=f"{where}: $.cuts[{i}].tensor_nbytes")

@@ -51,6 +51,7 @@ def read_run(paths: Sequence[Path]) -> Run:
     if not trace_files(paths):
         raise ConfigError(f"no {RECORD} and no .jsonl trace here", where=", ".join(map(str, paths)))
     trace = read_trace(paths)
+    _check_some([trace], ", ".join(map(str, paths)))
     record = SchemeRecord(name="trace", title="Trace")
     return Run(None, (SchemeRun(record, list(trace), read_series(trace)),), trace.truncated)
 
@@ -69,7 +70,14 @@ def _read_folder(folder: Path) -> Run:
         trace = read_trace(folder / TRACES / scheme.name)
         truncated += trace.truncated
         schemes.append(SchemeRun(scheme, list(trace), read_series(trace, record.chain)))
+    _check_some([scheme.events for scheme in schemes], str(folder / TRACES))
     return Run(record, tuple(schemes), truncated)
+
+
+def _check_some(traces: Sequence[Sequence[Event]], where: str) -> None:
+    """A host's file begins with a line that says which trace it is; alone it tells nothing."""
+    if not any(event.kind != "trace" for trace in traces for event in trace):
+        raise ConfigError("no event in any trace: nothing to report; run it again with some requests", where=where)
 
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")

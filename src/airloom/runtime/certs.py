@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import ipaddress
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from airloom.core.topology import DEVICE_ID
 from airloom.errors import ConfigError, UserError
 from airloom.files import write_aside
 
 #: Common name of the certificate that may command hosts (`airloom status`, pinning a plan).
 OPERATOR = "operator"
 
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 # A host whose clock lags a little must not find the certificate in the future.
 _BACKDATE = dt.timedelta(minutes=5)
 
@@ -56,7 +55,7 @@ def check_host_ids(ids: Iterable[str]) -> None:
         ConfigError: naming the id and what one looks like.
     """
     for host_id in ids:
-        if not _ID.match(host_id) or host_id == "ca":
+        if not DEVICE_ID.fullmatch(host_id) or host_id == "ca":
             raise ConfigError(f"{host_id!r} cannot be a host id: letters, digits, '_', '.', '-', at most 64, not 'ca'")
 
 
