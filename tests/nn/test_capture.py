@@ -273,3 +273,16 @@ def test_200_steps_export_in_reasonable_time() -> None:
     module, inputs = _zoo("gru_tagger", steps=200)
     graph = capture(module, inputs, name="gru").graph
     assert sum(op.target == "aten.gru_cell.default" for op in graph.operators) == 200
+
+
+class KeywordOnly(nn.Module):
+    def forward(self, *, x: Tensor) -> Tensor:
+        return x
+
+
+def test_inputs_that_forward_does_not_take_name_forward() -> None:
+    with pytest.raises(CaptureError, match=r"TypeError: .* at test_capture\.py:\d+: `def forward\(self, \*, x"):
+        capture(KeywordOnly(), (torch.zeros(1),), name="m")
+    with pytest.raises(CaptureError) as caught:  # torch's own forward is no line of the user's
+        capture(nn.Linear(2, 2), (torch.zeros(1, 2), torch.zeros(1)), name="m")
+    assert ".py" not in str(caught.value)

@@ -11,7 +11,7 @@ from airloom.errors import CaptureError
 from airloom.nn.captured import Captured
 from airloom.nn.lower import lower, spec_of
 from airloom.nn.quiet import quiet
-from airloom.nn.source import error_line, first_line
+from airloom.nn.source import error_line, first_line, forward_line
 
 # What torch raises where a Python `if` or `while` asks a tensor.
 _DATA_DEPENDENT = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputException"})
@@ -63,9 +63,9 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> 
             decomposed: torch.export.ExportedProgram = program.run_decompositions({})
             return decomposed
         except Exception as error:  # torch raises what it likes, and so does the user's forward
-            raise CaptureError(
-                f"{name} cannot be exported: {_reason(error)}{error_line(error.__traceback__)}"
-            ) from error
+            # Inputs that `forward` does not take fail before it is reached.
+            line = error_line(error.__traceback__) or forward_line(model)
+            raise CaptureError(f"{name} cannot be exported: {_reason(error)}{line}") from error
 
 
 def _reason(error: BaseException) -> str:

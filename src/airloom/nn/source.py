@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import linecache
 import re
+import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parent)
+_STANDARD = sysconfig.get_paths()["stdlib"]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def _is_user(filename: str) -> bool:
-    return not filename.startswith((_TORCH, _OURS, "<")) and "importlib" not in filename
+    if filename.startswith((_TORCH, _OURS, "<")) or "importlib" in filename:
+        return False
+    # Installed packages lie below the standard library in some installations.
+    return not filename.startswith(_STANDARD) or "-packages" in filename
 
 
 def _line(filename: str, number: int) -> str:
@@ -37,6 +42,14 @@ def error_line(trace: TracebackType | None) -> str:
     """` at model.py:12: ...` of the innermost frame of an exception that is the user's."""
     users = [frame for frame in traceback.extract_tb(trace) if _is_user(frame.filename)]
     return f" at {_line(users[-1].filename, users[-1].lineno or 0)}" if users else ""
+
+
+def forward_line(model: nn.Module) -> str:
+    """` at model.py:12: ...` where the user defined what the model does, "" where it is torch's own."""
+    code = getattr(type(model).forward, "__code__", None)
+    if code is None or not _is_user(code.co_filename):
+        return ""
+    return f" at {_line(code.co_filename, code.co_firstlineno)}"
 
 
 def first_line(error: object) -> str:
