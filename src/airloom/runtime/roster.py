@@ -7,18 +7,23 @@ the truth about their own neighbours.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from airloom.core.topology import Topology
 from airloom.errors import WireError
+
+# Room for a clock in nanoseconds, and to count on from the largest.
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
 
 class Reach(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """`host` says which neighbours it reaches; the highest (incarnation, sequence) is the newest."""
 
     host: str
-    incarnation: int
-    sequence: int
+    incarnation: Count
+    sequence: Count
     neighbours: tuple[str, ...]
 
 
