@@ -37,9 +37,6 @@ NO_MACHINE = Machine()
 _NUM_STAGES = 12
 # Fewer passes than this say nothing of the spread.
 _MIN_PASSES = 5
-# A host rests between requests, at least for as long as tensors travel: caches cool and a stage takes
-# some 20 % longer than in a tight loop (ResNet-20). A deployed stage finds what it finds after a rest.
-_REST_S = 0.004
 
 
 def measure(
@@ -265,7 +262,6 @@ def _random_input(graph: ModelGraph, tensor: int, rng: np.random.Generator) -> t
 
 
 def _time_stage(executor: StageExecutor, bounds: Bounds, data: dict[int, memoryview]) -> float:
-    time.sleep(_REST_S)
     began = executor.now_s()
     executor.run(*bounds, data)
     return executor.now_s() - began
@@ -281,7 +277,6 @@ class _StampedPass:
 
     def run(self) -> Floats:
         """Seconds of each operator `[L]`."""
-        time.sleep(_REST_S)
         stamps = self.executor.run_stage(self.stage, self.data)[-1]
         if self.cuda:
             self.executor.synchronize()
