@@ -67,6 +67,8 @@ class Profile(Value, frozen=True, dict=True):
     Attributes:
         output_nbytes: payload of the result on its way back.
         graph_digest: identity of the graph (`ModelGraph.digest`); "" in a profile that stands for no model.
+        rest_s: what a stage takes longer on a host that has waited for its input, as hosts do, than
+            right after another stage: caches cool. `stage_s` counts it.
         basis: whether the times were measured or modelled.
     """
 
@@ -81,6 +83,7 @@ class Profile(Value, frozen=True, dict=True):
     basis: Basis = "measured"
     stage_scale: float = 1.0
     stage_constant_s: float = 0.0
+    rest_s: float = 0.0
     stage_error: float | None = None
     machine: Machine = Machine()
     schema: int = SCHEMA_VERSION
@@ -102,4 +105,4 @@ class Profile(Value, frozen=True, dict=True):
         """Predicted seconds of the stage `start..stop-1`; an empty stage takes none."""
         if start == stop:
             return 0.0
-        return self.stage_constant_s + self.elapsed_s[stop] - self.elapsed_s[start]
+        return self.rest_s + self.stage_constant_s + self.elapsed_s[stop] - self.elapsed_s[start]

@@ -31,12 +31,17 @@ from airloom.nn.program import DTYPES
 
 Floats = NDArray[np.float64]
 Bounds = tuple[int, int]
+_Data = dict[int, dict[int, memoryview]]
 NO_MACHINE = Machine()
 
 # Stages that the constant and the scale are fitted to, and as many again that judge them.
 _NUM_STAGES = 12
 # Fewer passes than this say nothing of the spread.
 _MIN_PASSES = 5
+# How many stages, and how often, tell what a rest before a stage costs; a rest is as long as tensors travel.
+_RESTED_STAGES = 5
+_RESTED_TURNS = 15
+_REST_S = 0.004
 
 
 def measure(
@@ -112,6 +117,7 @@ def measure(
         stage_scale=scale,
         stage_constant_s=constant_s,
         stage_error=error,
+        rest_s=_rest(executor, stages[: 1 + _RESTED_STAGES], data, 0.25 * seconds_budget),
         machine=this_machine(executor.threads, executor.torch_device),
     )
 
@@ -126,6 +132,7 @@ def profile_of(
     stage_scale: float = 1.0,
     stage_constant_s: float = 0.0,
     stage_error: float | None = None,
+    rest_s: float = 0.0,
     machine: Machine = NO_MACHINE,
     basis: Basis = "measured",
 ) -> Profile:
@@ -155,6 +162,7 @@ def profile_of(
         stage_scale=stage_scale,
         stage_constant_s=stage_constant_s,
         stage_error=stage_error,
+        rest_s=rest_s,
         machine=machine,
     )
 
@@ -175,6 +183,7 @@ def scaled(profile: Profile, factor: float, device: str) -> Profile:
             for op in profile.operators
         ),
         stage_constant_s=profile.stage_constant_s * factor,
+        rest_s=profile.rest_s * factor,
     )
 
 
@@ -265,6 +274,24 @@ def _time_stage(executor: StageExecutor, bounds: Bounds, data: dict[int, memoryv
     began = executor.now_s()
     executor.run(*bounds, data)
     return executor.now_s() - began
+
+
+def _rest(executor: StageExecutor, stages: Sequence[Bounds], data: _Data, seconds_budget: float) -> float:
+    """Seconds that a stage takes longer after a rest than right after itself: the median over `stages`.
+
+    It is much the same for all stages of all networks: what has to be fetched again, and a core that wakes.
+    """
+    turns: list[list[tuple[float, float]]] = []
+    began = time.perf_counter()
+    while len(turns) < _RESTED_TURNS and (len(turns) < 3 or time.perf_counter() - began < seconds_budget):
+        turn = []
+        for bounds in stages:
+            time.sleep(_REST_S)
+            rested = _time_stage(executor, bounds, data[bounds[0]])
+            turn.append((rested, _time_stage(executor, bounds, data[bounds[0]])))
+        turns.append(turn)
+    rested_s, warm_s = np.median(np.array(turns), axis=0).T
+    return max(0.0, float(np.median(rested_s - warm_s)))
 
 
 class _StampedPass:

@@ -38,7 +38,8 @@ def check_profile(profile: Profile, *, where: str) -> None:
             raise ConfigError(
                 f"a time is finite and not negative, got {op.compute_s}", where=f"{where}: $.operators[{i}].compute_s"
             )
-    for name, value in (("stage_scale", profile.stage_scale), ("stage_constant_s", profile.stage_constant_s)):
+    for name in ("stage_scale", "stage_constant_s", "rest_s"):
+        value = getattr(profile, name)
         if not 0 <= value < float("inf"):
             raise ConfigError(f"must be finite and not negative, got {value}", where=f"{where}: $.{name}")
     if profile.stage_scale == 0:

@@ -64,7 +64,7 @@ def host_cost(
     return HostCost(
         device=device.id,
         elapsed_s=np.array(profile.elapsed_s) * stretch,
-        constant_s=profile.stage_constant_s * stretch,
+        constant_s=(profile.stage_constant_s + profile.rest_s) * stretch,
         last_start=starts,
         min_stop=private_operators if is_source else 0,
         energy_w=device.power.busy_w,
