@@ -85,6 +85,8 @@ def tcp_send(pipe: Connection, congestion: str, near: str, far: str) -> None:
 def tcp_receive(pipe: Connection, congestion: str, near: str, far: str) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        # A run before may have left a connection that the kernel has not given up yet.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((near, PORT))
         listener.listen()
         pipe.send("ready")
