@@ -12,7 +12,7 @@ from airloom.units import format_seconds
 
 WIDTH = 1000.0
 LEFT = 230.0
-RIGHT = 96.0
+RIGHT = 116.0
 ROW_H = 34.0
 MAX_DOTS = 160
 
