@@ -23,6 +23,7 @@ halfway the core link drops to a tenth.
 MODEL = "resnet20"
 CORE = ("mec", "cloud")
 DROP = 0.1
+PRIVATE = "--keep-on-ue 20 --set 'link=ue->gnb,rate=200 Mbit/s'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.report import predictions_table, summary_table
     from airloom.cli.terminal import Progress, emit_json
     from airloom.comparison import AIRLOOM, Setting, compare
+    from airloom.config import dump_topology
     from airloom.deployment import DeployOptions
     from airloom.files import write_aside, write_value
     from airloom.planner.baselines import TITLES
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         )
         write_value(args.out / "profile.json", profile)
         write_value(args.out / "plan.json", planned.plan)
+        write_aside(args.out / "topology.yaml", dump_topology(topology).encode())
         found = read_run([args.out])
         summary = found.summary()
         progress.advance(0, note="reporting")
@@ -109,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"\n{summary.headline}\n\n{summary_table(summary)}\n\n{predictions_table(summary)}")
     print("\nTimes are measured, on emulated links and devices; predictions and energy are modelled; energy and")
-    print("bytes are for one result. A cut inside this network carries more than the 3 KiB picture, so whole")
-    print("networks move; `airloom plan --keep-on-ue` shows where it is cut when pixels may not leave the phone.")
+    print("bytes are for one result. A cut inside this network carries more than the 3 KiB picture, so it moves as")
+    print("a whole. It is cut where pixels may not leave the phone and the phone's link is good:\n")
+    print(f"  airloom plan {args.out}/profile.json {args.out}/topology.yaml {PRIVATE}")
     print(f"\nwrote {args.out / 'report.html'}: open it in a browser")
     return 0
 
