@@ -35,22 +35,40 @@ class Slice(Value, frozen=True):
 
 
 class Hop(Value, frozen=True):
-    """One link of a transfer's route and what it should cost."""
+    """One link of a transfer's route and what it should cost.
+
+    Attributes:
+        nbytes: on the wire, framing included, repairs not.
+        mcs: of a radio link.
+        tolerable: share of the blocks that may stay missing; 0 is reliable.
+        rounds: expected round trips of repair.
+        missing: expected share of the blocks that stay missing.
+    """
 
     src: str
     dst: str
     nbytes: int = 0
     predicted_s: float = 0.0
+    mcs: int | None = None
+    tolerable: float = 0.0
+    rounds: float = 0.0
+    missing: float = 0.0
 
 
 class Transfer(Value, frozen=True):
-    """Slices from one stage to another over a route; `src` "" is the input, `dst` "" the result."""
+    """Slices from one stage to another over a route; `src` "" is the input, `dst` "" the result.
+
+    Attributes:
+        coding: the name of a coding (`core.coding`), the same on every hop of the route.
+        accuracy_drop: expected loss of accuracy of this transfer.
+    """
 
     src: str
     dst: str
     slices: tuple[Slice, ...]
     route: tuple[Hop, ...] = ()
     coding: str = "raw"
+    accuracy_drop: float = 0.0
 
 
 class Alternative(Value, frozen=True):
@@ -68,6 +86,10 @@ class Plan(Value, frozen=True, dict=True):
         chain: the devices in order, source first, those that run nothing included.
         stops: for each device of the chain, the cut at which it stops.
         limits: what bounds the latency: a device id or `src->dst`, the largest share first.
+        min_accuracy: the floor that was demanded; None without one.
+        clean_accuracy: of the model whole, as its tolerance profile has it.
+        predicted_accuracy: what requests should come to under this plan; None without a tolerance profile.
+        notes: remarks for people, a line each.
     """
 
     model: str
@@ -83,4 +105,8 @@ class Plan(Value, frozen=True, dict=True):
     basis: Basis = "modelled"
     alternatives: tuple[Alternative, ...] = ()
     limits: tuple[str, ...] = ()
+    min_accuracy: float | None = None
+    clean_accuracy: float | None = None
+    predicted_accuracy: float | None = None
+    notes: tuple[str, ...] = ()
     schema: int = SCHEMA_VERSION

@@ -24,12 +24,18 @@ class Option(Value, frozen=True):
     """One way to carry a cut over a hop.
 
     Attributes:
-        coding: how the tensors are coded; "raw" sends their bytes.
-        nbytes: bytes on the wire, framing included.
-        transfer_s: sending, propagation, fixed overhead.
-        code_s: coding and decoding on the two hosts.
+        coding: how the tensors are coded (`core.coding`); "raw" sends their bytes.
+        nbytes: bytes on the wire, framing included, repairs not.
+        transfer_s: sending, propagation, fixed overhead, and what is sent again.
+        code_s: coding at the sender.
+        decode_s: decoding at the receiver.
         energy_j: radio energy of the sender.
-        accuracy_drop: expected loss of accuracy, modelled as additive over hops.
+        accuracy_drop: expected loss of accuracy against the model whole, modelled as additive over hops.
+        coding_drop: what of it the coding costs with nothing lost; a route over several hops bears it once.
+        mcs: of a radio link, the index in the link's table; None where a link has none.
+        tolerable: share of the blocks that may stay missing; 0 is reliable.
+        rounds: expected round trips of repair.
+        missing: expected share of the blocks that stay missing.
     """
 
     coding: str = "raw"
@@ -38,10 +44,34 @@ class Option(Value, frozen=True):
     code_s: float = 0.0
     energy_j: float = 0.0
     accuracy_drop: float = 0.0
+    decode_s: float = 0.0
+    coding_drop: float = 0.0
+    mcs: int | None = None
+    tolerable: float = 0.0
+    rounds: float = 0.0
+    missing: float = 0.0
 
     @property
     def total_s(self) -> float:
-        return self.transfer_s + self.code_s
+        return self.transfer_s + self.code_s + self.decode_s
+
+
+class RadioChoice(Value, frozen=True):
+    """One way to run a radio link, worked out from its radio; a planner takes one of several.
+
+    Attributes:
+        mcs: index in the table of the link's radio.
+        rate_bps: bit/s of IP payload, first transmissions alone.
+        loss: probability that a transport block stays lost after what the radio itself repeats.
+        block_bytes: payload of a transport block: what is lost together.
+        delay_s: mean seconds that the radio's own repetitions add to a transfer.
+    """
+
+    mcs: int
+    rate_bps: float
+    loss: float
+    block_bytes: int
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
