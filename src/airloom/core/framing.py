@@ -33,6 +33,16 @@ class Framing(Value, frozen=True):
         room = self.block_bytes - self.block_overhead
         return max(1, -(-message_nbytes // room))
 
+    @property
+    def coded_rooms(self) -> tuple[int, int]:
+        """Bytes of a coded blob in block 0 and in every other block of its message.
+
+        A coded message always names two tensors, the blob and the list of what earlier hops lost
+        of it (mostly empty), so that the blob lies in the blocks of every hop alike.
+        """
+        room = self.block_bytes - self.block_overhead
+        return room - self.message_overhead - 2 * self.tensor_overhead, room
+
     def wire_nbytes(self, tensor_nbytes: tuple[int, ...]) -> int:
         """Bytes of IP packets for the first transmission of these tensors."""
         message = self.message_nbytes(tensor_nbytes)

@@ -1,0 +1,104 @@
+"""The accuracy contract: how its budget is shared among hops, and what a cut may lose under it.
+
+Planner and controller ask the same functions, so what was priced is what happens. The budget is
+the clean accuracy less the floor; the hops on the way that can lose anything share it equally. The
+rule looks at the topology alone, which all hosts know, and never at measured loss, in which they
+differ: a hop that is thought free of loss and is not has everything repaired.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from airloom.core.coding import Coding
+from airloom.core.framing import Framing
+from airloom.core.tolerance import Contract, CutTolerance, Tolerance
+from airloom.core.topology import Link, Topology
+from airloom.errors import Infeasible, ProfileMismatch
+from airloom.planner.accuracy import accuracy_at, tolerable
+
+_ROUNDING = 1e-9  # accuracies are sums of shares
+
+
+def check_contract(contract: Contract, graph_digest: str) -> None:
+    """Refuse a contract that cannot be kept for the graph `graph_digest` ("" stands for none).
+
+    Raises:
+        ProfileMismatch: its tolerance profile is of another model.
+        Infeasible: its floor is above the clean accuracy.
+    """
+    tolerance, floor = contract.tolerance, contract.min_accuracy
+    if graph_digest and tolerance.graph_digest and tolerance.graph_digest != graph_digest:
+        raise ProfileMismatch(
+            f"the tolerance profile is of {tolerance.model} ({tolerance.graph_digest[:15]}), the model at hand is "
+            f"{graph_digest[:15]}: run `airloom tolerance` for this model at this batch"
+        )
+    if floor is not None and not 0.0 <= floor <= tolerance.clean + _ROUNDING:
+        raise Infeasible(
+            f"an accuracy of at least {floor:.4g} cannot be had: {tolerance.model} reaches {tolerance.clean:.4g} "
+            f"({tolerance.metric}) with nothing lost; ask for less or take a better model"
+        )
+
+
+def loses(link: Link) -> bool:
+    """Whether the topology lets this link lose anything."""
+    return link.loss > 0.0 or getattr(link, "nr", None) is not None
+
+
+def hop_budgets(contract: Contract, topology: Topology, chain: Sequence[str]) -> tuple[float, ...]:
+    """How much accuracy each hop of `chain` (device ids, source first) may cost; together the whole budget.
+
+    Equal shares for the hops that can lose anything, nothing for the others; equal shares for all
+    where none can. All 0 without a floor.
+    """
+    hops = list(itertools.pairwise(chain))
+    if contract.min_accuracy is None or not hops:
+        return (0.0,) * len(hops)
+    budget = max(0.0, contract.tolerance.clean - contract.min_accuracy)
+    lossy = [loses(topology.link(*hop)) for hop in hops]
+    if not any(lossy):
+        lossy = [True] * len(hops)
+    return tuple(budget / sum(lossy) if here else 0.0 for here in lossy)
+
+
+def hop_floors(contract: Contract, topology: Topology, chain: Sequence[str]) -> tuple[float, ...]:
+    """The accuracy that each hop of `chain` must leave, were it the only one that cost any."""
+    return tuple(contract.tolerance.clean - budget for budget in hop_budgets(contract, topology, chain))
+
+
+def find_tolerance(
+    tolerance: Tolerance, cut: int, coding: Coding, *, block_bytes: float | None = None
+) -> CutTolerance | None:
+    """What `cut` bears under `coding`, None where that was not measured.
+
+    Whole blocks are lost on links, so `burst` figures go before `random` ones; of several block
+    sizes the nearest to `block_bytes` (by default the wire's payload of a block) is taken.
+    """
+    framing = Framing()
+    near = block_bytes or framing.block_bytes - framing.block_overhead
+    found = [entry for entry in tolerance.cuts if entry.cut == cut and entry.coding == coding]
+    return min(
+        found, key=lambda entry: (entry.pattern != "burst", abs(math.log(entry.block_bytes / near))), default=None
+    )
+
+
+def bearable(entry: CutTolerance, floor: float) -> float:
+    """The share of blocks that may stay missing at an accuracy of at least `floor`; -1.0 where not even none may.
+
+    With nothing missing the measured clean accuracy counts and no curve, so no margin either.
+    """
+    if entry.clean < floor - _ROUNDING:
+        return -1.0
+    return max(0.0, tolerable(entry.curves[0], floor)) if entry.curves else 0.0
+
+
+def expected_accuracy(entry: CutTolerance, missing: float) -> float:
+    """The accuracy with the share `missing` of the blocks gone.
+
+    Where none was measured nothing is promised: 0.
+    """
+    if missing <= 0.0:
+        return entry.clean
+    return min(entry.clean, accuracy_at(entry.curves[0], missing)) if entry.curves else 0.0
