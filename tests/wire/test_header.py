@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airloom.core.framing import Framing
-from airloom.core.messages import Frame, FrameKind, Gap, Parcel
+from airloom.core.messages import UNKNOWN_DROP, Frame, FrameKind, Gap, Mode, Parcel
 from airloom.errors import WireError
 from airloom.wire.header import MAX_TENSORS, decode_frame, encode_frame
 from airloom.wire.message import pack_message, unpack_message
@@ -23,6 +23,11 @@ FRAMES = st.builds(
     cut=U32,
     transfer=st.integers(-1, 2**31 - 1),
     missing_ppm=st.integers(0, 1_000_000),
+    model=st.binary(min_size=8, max_size=8),
+    mode=st.sampled_from(Mode),
+    coding=st.integers(0, 2**16 - 1),
+    drop_bp=st.one_of(st.integers(0, 10_000), st.just(UNKNOWN_DROP)),
+    gone_bp=st.integers(0, 10_000),
     tensors=st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**24)), max_size=5).map(tuple),
 )
 
@@ -42,6 +47,12 @@ def test_golden_head() -> None:
     assert encode_frame(frame).hex() == (
         "414c4d31" "02000000" "01000000" + "00" * 12 + "0200000000000000" "03000000" "04000000" "05000000"
         "ffffffff" "07000000" "01000000" "2800000000000000" "0900000000000000" "2800000000000000"
+    )  # fmt: skip
+    coded = Frame(kind=FrameKind.TASK, source=1, request=2, model=b"graphkey", mode=Mode.WEIGHTS, coding=3, drop_bp=4,
+                  gone_bp=5)  # fmt: skip
+    assert encode_frame(coded).hex() == (
+        "414c4d31" "01010300" "01000000" + b"graphkey".hex() + "04000500" "0200000000000000" + "00" * 12 + "ffffffff"
+        + "00" * 16
     )  # fmt: skip
 
 
@@ -63,7 +74,7 @@ def test_what_decodes_has_one_encoding(data: bytes, draw: st.DataObject) -> None
 
 @pytest.mark.parametrize(
     ("offset", "value"),
-    [(0, 0), (4, 0), (4, 9), (5, 1), (12, 1), (44, 0xF0), (48, 0xFF), (53, 0xFF), (56, 1)],
+    [(0, 0), (4, 0), (4, 9), (5, 2), (21, 0x28), (23, 0x28), (44, 0xF0), (48, 0xFF), (53, 0xFF), (56, 1)],
 )
 def test_a_wrong_byte_is_refused(offset: int, value: int) -> None:
     data = bytearray(encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, tensors=((3, 8),), transfer=-1)))
@@ -88,6 +99,8 @@ def test_what_does_not_fit_is_the_callers_error() -> None:
         encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, tensors=((0, 0),) * (MAX_TENSORS + 1)))
     with pytest.raises(ValueError, match="does not fit"):
         encode_frame(Frame(kind=FrameKind.TASK, source=-1, request=0))
+    with pytest.raises(ValueError, match="8 bytes"):
+        encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, model=b"short"))
 
 
 def test_missing_ranges_of_the_message_become_gaps_of_its_tensors() -> None:

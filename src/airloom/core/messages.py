@@ -22,6 +22,18 @@ class FrameKind(IntEnum):
     CANCEL = 4  # the source wants no more of this request; no tensors
 
 
+class Mode(IntEnum):
+    INFERENCE = 0  # live sets of a split model
+    WEIGHTS = 1  # a state dict on its way through federated learning
+
+
+#: Tensor ids that no graph has: a live set coded as one blob, and which of its bytes earlier hops lost.
+BLOB, GAPS = 1 << 62, (1 << 62) + 1
+#: `Frame.drop_bp` where the loss of accuracy is not known: something is missing that was never measured.
+UNKNOWN_DROP = 0xFFFF
+NO_MODEL = bytes(8)
+
+
 class Frame(Value, frozen=True):
     """Head of one message of the data plane.
 
@@ -33,6 +45,14 @@ class Frame(Value, frozen=True):
         transfer: index into the pinned plan's transfers, or -1 where there is none.
         missing_ppm: parts per million of the payload that earlier hops had to zero-fill, compounded
             hop by hop and rounded up; 0 means that every byte so far is the sender's own.
+        model: first 8 bytes that name the graph, and where the frame is coded the profile of codings
+            too: hosts take nothing else.
+        mode: what the message is part of.
+        coding: place in `Tolerance.codings`; 0 is raw. A coded frame carries two tensors, `BLOB`
+            and `GAPS`, the second mostly empty.
+        drop_bp: accuracy that this request has lost so far in 1/10000, predicted and rounded up,
+            the blob at hand not counted; `UNKNOWN_DROP` where nobody can say.
+        gone_bp: share of the blob's blocks that earlier hops lost, in 1/10000, rounded up.
         tensors: ids and payload bytes, in the order in which the data follows.
     """
 
@@ -44,7 +64,24 @@ class Frame(Value, frozen=True):
     cut: int = 0
     transfer: int = -1
     missing_ppm: int = 0
+    model: bytes = NO_MODEL
+    mode: Mode = Mode.INFERENCE
+    coding: int = 0
+    drop_bp: int = 0
+    gone_bp: int = 0
     tensors: tuple[tuple[int, int], ...] = ()
+
+
+class Allowance(NamedTuple):
+    """What a receiver asks for of a message.
+
+    Attributes:
+        missing: share of its blocks, 0 to 1, that may stay missing.
+        rounds: how often a block is asked for again before it is given up.
+    """
+
+    missing: float = 0.0
+    rounds: int = 0
 
 
 class Gap(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airloom.core.coding import RAW, Coding
 from airloom.core.plan import Plan
 from airloom.core.trace import Event as TraceEvent
 from airloom.engine.messages import Frame, Parcel, SplitCost
@@ -103,11 +104,12 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class SendFrame:
-    """Give the message to the adjacent host `dst`."""
+    """Give the message to the adjacent host `dst`; over a radio link with the MCS `mcs`, None leaves it to the link."""
 
     dst: str
     frame: Frame
     parcel: Parcel
+    mcs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +120,19 @@ class SendSplitCost:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Run operators `start..stop-1` on the parcel; answered by `StageDone` or `StageRaised`."""
+    """Run operators `start..stop-1` on the parcel; answered by `StageDone` or `StageRaised`.
+
+    With `decode` the parcel is a blob of that coding, its missing bytes listed; with `encode` the
+    outputs come back as a blob. `outputs` are the ids of the live set of `stop` in any case.
+    """
 
     job: int
     start: int
     stop: int
     parcel: Parcel
     outputs: tuple[int, ...]
+    decode: Coding = RAW
+    encode: Coding = RAW
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +160,15 @@ class Finish:
     """The one outcome of a request at its source: a result or a named error.
 
     `missing` is the share of payload bytes, 0 to 1, that had to be zero-filled somewhere on the
-    way: above 0 the result was computed from incomplete tensors.
+    way: above 0 the result was computed from incomplete tensors. `predicted_accuracy` is that of
+    the model whole less what codings and gaps on the way should have cost; None where no tolerance
+    profile says.
     """
 
     request: int
     outcome: Parcel | RequestError
     missing: float = 0.0
+    predicted_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from airloom.core.messages import Frame, FrameKind, Gap, Parcel, SplitCost
+from airloom.core.messages import BLOB, GAPS, UNKNOWN_DROP, Allowance, Frame, FrameKind, Gap, Mode, Parcel, SplitCost
 
-__all__ = ["Frame", "FrameKind", "Gap", "Parcel", "SplitCost"]
+__all__ = [
+    "BLOB", "GAPS", "UNKNOWN_DROP", "Allowance", "Frame", "FrameKind", "Gap", "Mode", "Parcel", "SplitCost",
+]  # fmt: skip

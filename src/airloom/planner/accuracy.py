@@ -27,8 +27,9 @@ def fit(points: Sequence[ErrorPoint]) -> tuple[Curve, ...]:
     """Curves through `points`, the better first: the one that errs least on points left out.
 
     Points may come in any order; those of one error rate count by their draws. With fewer than five
-    error rates there is only the PCHIP: the others would pass through whatever they are given. A curve knows the highest error rate that it was fitted to
-    (its last parameter, or the last rate of a PCHIP): `tolerable` never goes beyond.
+    error rates there is only the PCHIP: the others would pass through whatever they are given. A
+    curve knows the highest error rate that it was fitted to (its last parameter, or the last rate
+    of a PCHIP): `tolerable` never goes beyond.
 
     `margin` is the mean error on points left out plus the spread of one fresh draw.
 

@@ -2,11 +2,14 @@
 
     0  4s  magic "ALM1"       24  u64 request        48  u32 missing_ppm
     4  u8  kind               32  u32 attempt        52  u32 number of tensors
-    5  3x                     36  u32 epoch          56  u64 payload bytes
-    8  u32 source             40  u32 cut
-   12  12x                    44  i32 transfer       64  per tensor: u64 id, u64 bytes
+    5  u8  mode               36  u32 epoch          56  u64 payload bytes
+    6  u16 coding             40  u32 cut
+    8  u32 source             44  i32 transfer       64  per tensor: u64 id, u64 bytes
+   12  8s  model
+   20  u16 drop_bp
+   22  u16 gone_bp
 
-Little-endian. Pad bytes are 0, so every value has one encoding.
+Little-endian, no padding: every value has one encoding.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import struct
 
 from airloom.core.framing import Framing
-from airloom.core.messages import Frame, FrameKind
+from airloom.core.messages import UNKNOWN_DROP, Frame, FrameKind, Mode
 from airloom.errors import WireError
 
 MAGIC = b"ALM1"
@@ -22,10 +25,10 @@ MAX_TENSORS = 4096
 MAX_PAYLOAD_BYTES = 1 << 40
 _MAX_TENSOR_ID = (1 << 63) - 1
 
-_HEAD = struct.Struct("<4sB3xI12xQIIIiIIQ")
+_HEAD = struct.Struct("<4sBBHI8sHHQIIIiIIQ")
 _TENSOR = struct.Struct("<QQ")
 _KINDS = {int(kind): kind for kind in FrameKind}
-_PADS = (slice(5, 8), slice(12, 24))
+_MODES = {int(mode): mode for mode in Mode}
 
 assert _HEAD.size == Framing().message_overhead
 assert _TENSOR.size == Framing().tensor_overhead
@@ -38,8 +41,9 @@ def encode_frame(frame: Frame) -> bytes:
     payload = sum(nbytes for _, nbytes in frame.tensors)
     try:
         head = _HEAD.pack(
-            MAGIC, frame.kind, frame.source, frame.request, frame.attempt, frame.epoch, frame.cut,
-            frame.transfer, frame.missing_ppm, len(frame.tensors), payload,
+            MAGIC, frame.kind, frame.mode, frame.coding, frame.source, _exactly(frame.model), frame.drop_bp,
+            frame.gone_bp, frame.request, frame.attempt, frame.epoch, frame.cut, frame.transfer, frame.missing_ppm,
+            len(frame.tensors), payload,
         )  # fmt: skip
         return b"".join((head, *(_TENSOR.pack(id_, nbytes) for id_, nbytes in frame.tensors)))
     except struct.error as error:
@@ -50,7 +54,7 @@ def head_nbytes(data: bytes | bytearray | memoryview) -> int:
     """Length of the head that begins `data`, which holds at least its first 64 bytes."""
     if len(data) < _HEAD.size:
         raise WireError(f"a message of {len(data)} bytes has no head")
-    number = _HEAD.unpack_from(data)[9]
+    number = _HEAD.unpack_from(data)[14]
     if number > MAX_TENSORS:
         raise WireError(f"a message of {number} tensors, at most {MAX_TENSORS} are taken")
     return int(_HEAD.size + number * _TENSOR.size)
@@ -61,10 +65,12 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
     size = head_nbytes(data)
     if len(data) < size:
         raise WireError(f"a head of {size} bytes is cut off after {len(data)}")
-    magic, kind, source, request, attempt, epoch, cut, transfer, ppm, _, payload = _HEAD.unpack_from(data)
-    if magic != MAGIC or kind not in _KINDS:
-        raise WireError(f"not a message of this version: {bytes(data[:5])!r}")
-    if any(any(data[pad]) for pad in _PADS) or ppm > 1_000_000 or transfer < -1:
+    (
+        magic, kind, mode, coding, source, model, drop, gone, request, attempt, epoch, cut, transfer, ppm, _, payload,
+    ) = _HEAD.unpack_from(data)  # fmt: skip
+    if magic != MAGIC or kind not in _KINDS or mode not in _MODES:
+        raise WireError(f"not a message of this version: {bytes(data[:6])!r}")
+    if ppm > 1_000_000 or transfer < -1 or gone > 10_000 or (drop > 10_000 and drop != UNKNOWN_DROP):
         raise WireError("a head with fields out of range")
     tensors = tuple(_TENSOR.iter_unpack(data[_HEAD.size : size]))
     if any(id_ > _MAX_TENSOR_ID for id_, _ in tensors):
@@ -74,5 +80,13 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
         raise WireError("the tensors' sizes do not add up to the payload")
     return Frame(
         kind=_KINDS[kind], source=source, request=request, attempt=attempt, epoch=epoch, cut=cut,
-        transfer=transfer, missing_ppm=ppm, tensors=tensors,
+        transfer=transfer, missing_ppm=ppm, model=model, mode=_MODES[mode], coding=coding, drop_bp=drop,
+        gone_bp=gone, tensors=tensors,
     )  # fmt: skip
+
+
+def _exactly(model: bytes) -> bytes:
+    """`8s` would pad or cut in silence."""
+    if len(model) != 8:
+        raise ValueError(f"a frame's model is 8 bytes, got {len(model)}")
+    return model
