@@ -42,11 +42,23 @@ def canonical(tensor: Tensor) -> Tensor:
 
 
 class StageCode:
-    """Makes functions out of ranges of operators; constants are shared between them."""
+    """Makes functions out of ranges of operators; constants are shared between them.
 
-    def __init__(self, graph: ModelGraph, parameters: tuple[Tensor, ...], torch_device: torch.device) -> None:
+    Args:
+        trained: ids of the parameters that change between two calls of a function: what depends on them
+            is worked out in each, and what depends on none is kept in a form that autograd takes.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        parameters: tuple[Tensor, ...],
+        torch_device: torch.device,
+        trained: frozenset[int] = frozenset(),
+    ) -> None:
         self.graph, self.parameters, self.torch_device = graph, parameters, torch_device
-        self.written = {p for op in graph.operators for p in op.writes}
+        self.written = {p for op in graph.operators for p in op.writes} | trained
+        self._no_gradient = torch.no_grad if trained else torch.inference_mode
         self._programs: dict[int, Program] = {}
         self._constants: dict[object, Any] = {}
 
@@ -106,7 +118,7 @@ class StageCode:
         key = (call.target, identity(list(call.args)), tuple((k, identity(v)) for k, v in kwargs), call.item)
         if key not in self._constants:
             placed = {"device": self.torch_device} if call.target in FACTORIES else {}
-            with torch.inference_mode():
+            with self._no_gradient():
                 result = runnable(call.target)(
                     *[evaluated(v) for v in call.args], **{k: evaluated(v) for k, v in kwargs}, **placed
                 )
