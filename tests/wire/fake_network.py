@@ -10,8 +10,9 @@ import numpy as np
 
 from airloom.wire.blocks import PACKET_OVERHEAD
 from airloom.wire.link import LinkProtocol
-from airloom.wire.receiver import Complete, ReceiverLimits
+from airloom.wire.receiver import Allow, Complete, ReceiverLimits
 from airloom.wire.seal import LinkKey
+from airloom.wire.sender import SenderLimits
 
 # (datagram, at_s) -> when it arrives; several times for duplicates, none for a loss.
 Path = Callable[[bytes, float], list[float]]
@@ -35,10 +36,12 @@ class Network:
         limits: ReceiverLimits | None = None,
         late_s: Callable[[], float] = lambda: 0.0,
         probe: bool = False,
+        allow: Allow | None = None,
+        sender_limits: SenderLimits | None = None,
     ) -> None:
         self.now_s = 100.0
-        self.a = LinkProtocol(THERE, BACK, rate_bps=rate_bps, probe=probe)
-        self.b = LinkProtocol(BACK, THERE, rate_bps=rate_bps, receiver_limits=limits, probe=probe)
+        self.a = LinkProtocol(THERE, BACK, rate_bps=rate_bps, sender_limits=sender_limits, probe=probe)
+        self.b = LinkProtocol(BACK, THERE, rate_bps=rate_bps, receiver_limits=limits, probe=probe, allow=allow)
         self._paths = {id(self.a): (there, self.b), id(self.b): (back, self.a)}
         self._heap: list[tuple[float, int, object, bytes | None]] = []
         self._wakes = {id(self.a): math.inf, id(self.b): math.inf}

@@ -62,7 +62,7 @@ class MessageState(NamedTuple):
     Attributes:
         status: PARTIAL; DONE, it was delivered; REFUSED, it was dropped. In both latter cases the
             sender may forget it.
-        got: how many of its blocks have arrived.
+        got: how many of its blocks have arrived or need not come.
         lacks: ranges (first block, how many) that are asked for.
     """
 

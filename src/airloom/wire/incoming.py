@@ -1,7 +1,13 @@
-"""A message on its way in: its gaps, the rounds of repair they have had, and what stays missing."""
+"""A message on its way in: its gaps, the rounds of repair they have had, and what stays missing.
+
+A block known to be lost is asked for again, or spared while no more are lost than may stay missing.
+How many that is stands in the message's head, so where it depends on that, lost blocks wait for
+block 0; without such a dependence nothing may be missing and everything is asked for at once.
+"""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -24,14 +30,22 @@ class Incoming:
         "got",
         "high",
         "id",
+        "known",
         "left",
+        "lost",
+        "may",
+        "most_rounds",
         "nbytes",
         "rounds",
+        "spared",
         "touched_s",
         "view",
+        "vital",
+        "vital_rounds",
     )  # fmt: skip
 
-    def __init__(self, id_: int, nbytes: int, now_s: float) -> None:
+    def __init__(self, id_: int, nbytes: int, now_s: float, *, rounds: int, head_rounds: int, known: bool) -> None:
+        """`known`: nothing may be missing, whatever the head says; else `allow` tells once the head is here."""
         self.id, self.nbytes = id_, nbytes
         self.count = num_blocks(nbytes)
         self.view = np.zeros(nbytes, dtype=np.uint8).data
@@ -42,6 +56,10 @@ class Incoming:
         self.asked: dict[int, int] = {}  # block known to be missing -> the report that first asked, this round
         self.rounds: dict[int, int] = {}
         self.given_up: set[int] = set()
+        self.spared: set[int] = set()  # known to be missing, and (so far) not asked for
+        self.known, self.may, self.most_rounds, self.vital_rounds = known, 0, rounds, head_rounds
+        self.vital = range(1)  # blocks that must arrive beside block 0
+        self.lost = 0  # blocks that did not come the first time
         self.touched_s = now_s
 
     def confirm(self, below: int) -> int:
@@ -54,21 +72,71 @@ class Incoming:
                 continue
             missing = [k for k in range(start, stop) if not self.got[k]]
             lost += len(missing)
-            self.asked.update(dict.fromkeys(missing, _NOT_ASKED))
+            if self.known and not self.may:
+                self.asked.update(dict.fromkeys(missing, _NOT_ASKED))
+            else:
+                self.spared.update(missing)
         self.gaps = kept
+        self.lost += lost
         return lost
 
-    def judge(self, heard: int, rounds: int) -> bool:
+    def allow(self, may: int, rounds: int, vital: range) -> None:
+        """The head is here: so many blocks may stay missing, after so many rounds, but none of `vital`."""
+        self.known, self.may, self.vital = True, max(0, may), vital
+        self.most_rounds = max(self.most_rounds, rounds)
+
+    def choose(self, loss: float = 0.0) -> bool:
+        """Ask for as many of the spared blocks as the message lacks too many; whether there are any.
+
+        With `loss` above 0 for more, so that as many as it lacks should come at the first try.
+        """
+        if not self.spared:
+            return False
+        if not self.known:
+            chosen = [0] if 0 in self.spared else []
+        else:
+            chosen = [index for index in self.spared if index == 0 or index in self.vital]
+            excess = len(self.spared) + len(self.asked) + len(self.given_up) - self.may
+            more = math.ceil(excess / (1.0 - min(loss, 0.9))) - len(self.asked) - len(chosen)
+            if more > 0:
+                chosen += sorted(self.spared.difference(chosen))[:more]
+        self.spared.difference_update(chosen)
+        self.asked.update(dict.fromkeys(chosen, _NOT_ASKED))
+        return bool(chosen)
+
+    def came(self, index: int) -> bool:
+        """A block below `high` came; whether it was only late, and no repair."""
+        if index in self.spared:
+            self.spared.discard(index)
+            return True
+        late = self.asked.pop(index, None) is None and index not in self.given_up
+        self.given_up.discard(index)
+        return late
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more of it is to come, or enough is here."""
+        if self.left == len(self.given_up) + len(self.spared):
+            return True
+        return self.high == self.count and self.is_enough
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no more is missing than may be."""
+        return self.known and self.left <= self.may and bool(self.got[0]) and all(self.got[k] for k in self.vital)
+
+    def judge(self, heard: int) -> bool:
         """Repairs asked for up to report `heard` have come or are lost; whether a block needs another round.
 
-        After `rounds` of them a block is given up, block 0 after three times as many.
+        After `most_rounds` of them a block is given up, a vital one after `vital_rounds`.
         """
         again = False
         for index, seq in list(self.asked.items()):
             if seq == _NOT_ASKED or after(seq, heard):
                 continue
             tried = self.rounds[index] = self.rounds.get(index, 0) + 1
-            if tried >= (3 * rounds if index == 0 else rounds):
+            vital = index == 0 or index in self.vital
+            if tried >= (self.vital_rounds if vital else self.most_rounds):
                 del self.asked[index]
                 self.given_up.add(index)
             else:
@@ -100,6 +168,11 @@ class Incoming:
             if asked[index] == _NOT_ASKED:
                 asked[index] = seq
         return tuple(ranges), all(asked[index] != _NOT_ASKED for index in new)
+
+    @property
+    def accounted(self) -> int:
+        """Blocks that are here or need not come: those the sender need not keep room for."""
+        return self.count - self.left + len(self.given_up) + len(self.spared)
 
     def has_head(self) -> bool:
         """Whether all blocks that hold the message's head are here."""

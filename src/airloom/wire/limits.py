@@ -15,7 +15,8 @@ class ReceiverLimits:
         rounds: repairs of a block before it is given up (three times as many for block 0, without
             which a message means nothing).
         patience_s: a partial message ends after so long without a word of it.
-        max_missing: a message that lacks more than this share is dropped.
+        max_missing: a message that lacks more than this share is dropped, unless its owner allows it.
+        head_room: where blocks may stay missing, ask for 1 / (1 - loss) times as many as are too few.
     """
 
     message_bytes: int = 64 << 20
@@ -24,6 +25,7 @@ class ReceiverLimits:
     rounds: int = 4
     patience_s: float = 1.0
     max_missing: float = 0.5
+    head_room: bool = False
 
 
 class Budget:

@@ -18,7 +18,7 @@ from airloom.wire.blocks import (
     decode_report,
     encode_report,
 )
-from airloom.wire.receiver import Budget, Complete, MessageReceiver, ReceiverLimits
+from airloom.wire.receiver import Allow, Budget, Complete, MessageReceiver, ReceiverLimits
 from airloom.wire.seal import TAG_BYTES, LinkKey, Opener, ReplayWindow, Sealer
 from airloom.wire.sender import Burst, MessageSender, SenderLimits
 
@@ -43,6 +43,7 @@ class LinkProtocol:
         receiver_limits: ReceiverLimits | None = None,
         budget: Budget | None = None,
         probe: bool = True,
+        allow: Allow | None = None,
     ) -> None:
         if send_key == recv_key:
             raise ValueError("each direction of a link needs a key of its own")
@@ -50,7 +51,7 @@ class LinkProtocol:
         self._replays = ReplayWindow()
         self.tag = self._opener.tag
         self.sender = MessageSender(Sealer(send_key), rate_bps=rate_bps, limits=sender_limits, probe=probe)
-        self.receiver = MessageReceiver(self._opener, limits=receiver_limits, budget=budget)
+        self.receiver = MessageReceiver(self._opener, limits=receiver_limits, budget=budget, allow=allow)
         self._drops: dict[str, int] = {}
 
     def send(self, parts: Sequence[bytes | memoryview], now_s: float) -> int | None:

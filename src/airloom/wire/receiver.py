@@ -5,16 +5,21 @@ blocks have come, in mid-stream; every later block says up to which report its s
 so a repair that was lost is known to be lost when the next block comes, not after a timeout. Only
 silence needs a timer. After `rounds` repairs of a block the receiver gives it up; what is given up
 is zero-filled and reported as the exact ranges (nothing is ever made up).
+
+Where the owner allows blocks of a message to stay missing, the receiver asks for no more of them
+than bring it down to the allowance, and is done with the message as soon as it is there.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from airloom.core.messages import GAPS, Allowance, Frame
 from airloom.errors import WireError
 from airloom.wire.blocks import (
     BLOCK_BYTES,
@@ -35,12 +40,13 @@ from airloom.wire.blocks import (
     after,
     num_blocks,
 )
+from airloom.wire.header import decode_frame, head_nbytes
 from airloom.wire.incoming import Incoming
 from airloom.wire.limits import Budget, ReceiverLimits
 from airloom.wire.meters import LossMeter, TrainMeter
 from airloom.wire.seal import TAG_BYTES, Opener
 
-__all__ = ["Budget", "Complete", "MessageReceiver", "ReceiverLimits"]
+__all__ = ["Allow", "Budget", "Complete", "MessageReceiver", "ReceiverLimits"]
 
 _REORDER = 3  # a gap counts once so many later blocks have come
 _REPORT_EVERY_S = 0.025
@@ -49,6 +55,11 @@ _MIN_REPEAT_S, _MAX_REPEAT_S = 0.004, 0.2
 _SHUT = 1024  # how many finished messages are remembered one by one
 _RUN = 4  # blocks from which taking them together pays
 _STATES = 24  # messages in one report
+_MOST_ROUNDS = 255
+_OWN_LOSS = 8  # blocks from which a message's own losses count beside the link's
+
+#: What may be missing of a message of so many blocks, at this loss of first transmissions.
+Allow = Callable[[Frame, int, float], Allowance]
 
 
 class Complete(NamedTuple):
@@ -60,10 +71,21 @@ class Complete(NamedTuple):
 
 
 class MessageReceiver:
-    """Receives from one peer. Sans I/O: `block` and `mark` take what is authentic, `events` tells."""
+    """Receives from one peer. Sans I/O: `block` and `mark` take what is authentic, `events` tells.
 
-    def __init__(self, opener: Opener, *, limits: ReceiverLimits | None = None, budget: Budget | None = None) -> None:
-        self._opener = opener
+    `allow` is asked once the head of a message is here, and again when repairs of it were lost;
+    None asks for everything.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        *,
+        limits: ReceiverLimits | None = None,
+        budget: Budget | None = None,
+        allow: Allow | None = None,
+    ) -> None:
+        self._opener, self._allow = opener, allow
         self.limits = limits or ReceiverLimits()
         self._budget = budget or Budget(1 << 62)
         self._active: dict[int, Incoming] = {}
@@ -122,19 +144,20 @@ class MessageReceiver:
             message.high = index + 1
             fresh = True
         else:
-            fresh = message.asked.pop(index, None) is None and index not in message.given_up
-            message.given_up.discard(index)
+            fresh = message.came(index)
+        if not message.known and message.got[0]:
+            self._head_came(message, now_s)
         if fresh:
             self._arrived += 1
             self._trains.arrived(train, index, len(datagram) + PACKET_OVERHEAD, arrival_s)
             self.departed(stamp, heard, now_s)
             if message.gaps:
-                self._ask_for(message.confirm(message.high - _REORDER), now_s)
+                self._ask_for(message, message.confirm(message.high - _REORDER), now_s)
         self._progress(message, now_s)
 
     def _progress(self, message: Incoming, now_s: float) -> None:
         """Blocks of `message` came: finish it, or see to it that a report goes out now and then."""
-        if message.left == len(message.given_up):
+        if message.is_settled:
             self._settle(message, now_s)
         elif self._unreported >= _REPORT_EVERY_BLOCKS:
             self._report_s = now_s
@@ -201,7 +224,7 @@ class MessageReceiver:
             if upto > message.high:
                 message.gaps.append((message.high, upto))
                 message.high = upto
-            self._ask_for(message.confirm(upto), now_s)
+            self._ask_for(message, message.confirm(upto), now_s)
             self._settle(message, now_s)
         self._report_s = now_s
 
@@ -219,7 +242,9 @@ class MessageReceiver:
             self._heard = heard
             for message in list(self._active.values()):
                 if message.asked:
-                    if message.judge(heard, self.limits.rounds):
+                    if message.known:
+                        self._renew(message)
+                    if message.judge(heard) | message.choose(self._head_room(message)):
                         self._report_s = now_s
                     self._settle(message, now_s)
 
@@ -260,18 +285,64 @@ class MessageReceiver:
         if not self._budget.take(nbytes):
             raise WireError("memory")
         self._held += nbytes
-        message = self._active[id_] = Incoming(id_, nbytes, now_s)
+        # As long as nobody can say how often its blocks are worth asking for, the head is.
+        known, rounds = self._allow is None, self.limits.rounds
+        message = self._active[id_] = Incoming(
+            id_, nbytes, now_s, rounds=rounds, head_rounds=3 * rounds if known else _MOST_ROUNDS, known=known
+        )
         return message
 
-    def _ask_for(self, lost: int, now_s: float) -> None:
-        """So many blocks turned out to be lost: the next report is due."""
+    def _head_came(self, message: Incoming, now_s: float) -> None:
+        """Learn what may be missing of the message, and ask for the rest of what is known to be lost."""
+        may, rounds, vital = 0, 0, range(1)
+        first = message.view[: min(ROOM, message.nbytes)]
+        try:
+            if head_nbytes(first) <= len(first):  # a longer head is of so many tensors that no coding makes it
+                frame = decode_frame(first)
+                may, rounds = self._allowed(frame, message)
+                vital = _blocks_of_gaps(frame, head_nbytes(first))
+        except WireError:
+            pass  # whoever decodes the whole message says what is wrong
+        message.allow(may, rounds, vital)
+        if message.choose(self._head_room(message)):
+            self._report_s = now_s
+
+    def _renew(self, message: Incoming) -> None:
+        """Repairs may have been lost: the link may be worse than it was thought when the head came."""
+        if self._allow is None or not message.has_head():
+            return
+        try:
+            frame = decode_frame(message.view[: min(message.nbytes, head_nbytes(message.view[:ROOM]))])
+        except WireError:
+            return
+        _, rounds = self._allowed(frame, message)
+        message.most_rounds = max(message.most_rounds, rounds)
+
+    def _allowed(self, frame: Frame, message: Incoming) -> tuple[int, int]:
+        """Blocks that may be missing, and rounds of repair."""
+        assert self._allow is not None
+        missing, rounds = self._allow(frame, message.count, self._loss_of(message))
+        # `not >=` catches NaN.
+        may = 0 if not missing >= 0.0 else math.floor(min(missing, 1.0) * message.count + 1e-9)
+        return may, min(rounds, _MOST_ROUNDS)
+
+    def _loss_of(self, message: Incoming) -> float:
+        """Share of first transmissions that are lost: the link's, or the message's own where that is more."""
+        own = message.lost / message.high if message.high >= _OWN_LOSS else 0.0
+        return max(self.loss_meter.loss or 0.0, own)
+
+    def _head_room(self, message: Incoming) -> float:
+        return self._loss_of(message) if self.limits.head_room else 0.0
+
+    def _ask_for(self, message: Incoming, lost: int, now_s: float) -> None:
+        """So many blocks turned out to be lost: where they are wanted, the next report is due."""
         self._lost += lost
-        if lost:
+        if message.choose(self._head_room(message)) or message.unasked:
             self._report_s = now_s
 
     def _settle(self, message: Incoming, now_s: float) -> None:
         """Finish the message if nothing more of it can come."""
-        if message.left == len(message.given_up) and message.id in self._active:
+        if message.is_settled and message.id in self._active:
             self._finish(message, now_s)
 
     def _finish(self, message: Incoming, now_s: float) -> None:
@@ -279,9 +350,18 @@ class MessageReceiver:
         del self._active[message.id]
         self._held -= message.nbytes
         self._budget.give(message.nbytes)
+        self._lost += message.confirm(message.high)  # gaps that nobody has to wait for were lost all the same
         missing = message.missing() if message.left else ()
         lacking = sum(stop - start for start, stop in missing)
-        delivered = not missing or (message.has_head() and lacking <= self.limits.max_missing * message.nbytes)
+        delivered = (
+            not missing
+            or message.is_enough
+            or (
+                message.has_head()
+                and all(message.got[k] for k in message.vital)
+                and lacking <= self.limits.max_missing * message.nbytes
+            )
+        )
         for start, stop in missing:
             # A block that was not authentic may have left bytes here.
             message.view[start:stop] = bytes(stop - start)
@@ -349,7 +429,7 @@ class MessageReceiver:
             lacks, whole = message.ask(self._seq, room // RANGE_BYTES)
             complete = complete and whole
             room -= len(lacks) * RANGE_BYTES
-            states.append(MessageState(message.id, PARTIAL, message.count - message.left, lacks))
+            states.append(MessageState(message.id, PARTIAL, message.accounted, lacks))
         waiting = any(m.asked for m in self._active.values())
         self._repeat_s = now_s + self._repeat_gap_s if waiting else math.inf
         # What did not fit goes into the next report, at once.
@@ -379,6 +459,15 @@ class MessageReceiver:
 
     def _drop(self, reason: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+def _blocks_of_gaps(frame: Frame, offset: int) -> range:
+    """Blocks with the list of what earlier hops lost; without it the gaps would be taken for data."""
+    for id_, nbytes in frame.tensors:
+        if id_ == GAPS and nbytes:
+            return range(offset // ROOM, (offset + nbytes - 1) // ROOM + 1)
+        offset += nbytes
+    return range(1)
 
 
 assert BLOCK_BYTES == ROOM + HEADER_BYTES + TAG_BYTES

@@ -1,0 +1,172 @@
+"""What may stay missing stays missing: no block is asked for that the allowance spares, none too few arrives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from fake_network import Network, lossy, perfect
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airloom.core.messages import BLOB, GAPS, Allowance, Frame, FrameKind, Parcel
+from airloom.wire.blocks import DATA, ROOM, num_blocks
+from airloom.wire.limits import ReceiverLimits
+from airloom.wire.message import pack_message, unpack_message
+from airloom.wire.receiver import Allow
+from airloom.wire.sender import SenderLimits
+
+PATIENT = ReceiverLimits(rounds=2, patience_s=30.0)
+TIRELESS = SenderLimits(resends=255, give_up_s=30.0)
+
+
+def message(blocks: int, gaps: bytes = b"", *, seed: int = 0) -> list[bytes]:
+    """A coded message of so many blocks."""
+    nbytes = blocks * ROOM - 64 - 2 * 16 - len(gaps) - ROOM // 3
+    blob = np.random.default_rng(seed).integers(0, 256, max(1, nbytes), dtype=np.uint8).tobytes()
+    frame = Frame(kind=FrameKind.TASK, source=0, request=1, coding=1)
+    return [bytes(part) for part in pack_message(frame, Parcel((BLOB, GAPS), (memoryview(blob), memoryview(gaps))))]
+
+
+def always(missing: float, rounds: int = 255) -> Allow:
+    return lambda frame, blocks, loss: Allowance(missing, rounds)
+
+
+def lose(blocks: set[int], tries: int = 1):
+    """A path that loses these data blocks so many times each."""
+    left = dict.fromkeys(blocks, tries)
+
+    def path(datagram: bytes, at_s: float) -> list[float]:
+        index = int.from_bytes(datagram[20:24], "little")
+        if datagram[1] == DATA and left.get(index, 0) > 0:
+            left[index] -= 1
+            return []
+        return [at_s + 0.01]
+
+    return path
+
+
+def repairs(network: Network) -> int:
+    return round(network.sent["repair"] / (1200 + 28))
+
+
+def test_losses_within_the_allowance_cost_no_repair_and_no_time() -> None:
+    network = Network(lose({3, 9, 10}), perfect(0.01), rate_bps=50e6, allow=always(0.3))
+    network.send(*message(12))
+    network.run()
+    ((at_s, complete),) = network.arrived
+    assert complete.missing == ((3 * ROOM, 4 * ROOM), (9 * ROOM, 11 * ROOM))
+    assert repairs(network) == 0
+    clean = Network(perfect(0.01), perfect(0.01), rate_bps=50e6)
+    clean.send(*message(12))
+    clean.run()
+    assert at_s == pytest.approx(clean.arrived[0][0], abs=1e-4)
+
+
+def test_only_what_is_too_much_is_asked_for() -> None:
+    network = Network(lose({2, 3, 5, 7, 8, 11, 12}), perfect(0.01), rate_bps=50e6, allow=always(0.25))
+    network.send(*message(20))
+    network.run()
+    ((_, complete),) = network.arrived
+    assert sum(stop - start for start, stop in complete.missing) == 5 * ROOM
+    assert repairs(network) == 2
+
+
+def test_without_an_allowance_everything_is_repaired() -> None:
+    network = Network(lose({0, 2, 3, 19}), perfect(0.01), rate_bps=50e6, allow=always(0.0))
+    network.send(*message(20))
+    network.run()
+    assert network.arrived[0][1].missing == ()
+    assert repairs(network) == 4
+
+
+def test_block_0_and_the_list_of_gaps_always_arrive() -> None:
+    """All the others may be missing."""
+    gaps = bytes(3 * ROOM)
+    network = Network(lose({0, 4, *range(36, 40)}, tries=5), perfect(0.01), rate_bps=50e6, allow=always(1.0))
+    parts = message(40, gaps)
+    network.send(*parts)
+    network.run()
+    ((_, complete),) = network.arrived
+    _, parcel = unpack_message(complete.buffer, complete.missing)
+    assert {gap.tensor for gap in parcel.missing} == {BLOB}
+    assert bytes(parcel.data[1]) == gaps
+    assert complete.missing == ((4 * ROOM, 5 * ROOM),)
+
+
+def test_a_list_of_gaps_that_never_arrives_loses_the_message() -> None:
+    """Without it lost bytes would pass for data."""
+    limits = ReceiverLimits(rounds=2, patience_s=1.0)
+    network = Network(lose({39}, tries=1000), perfect(0.01), rate_bps=50e6, limits=limits, allow=always(1.0, 2))
+    network.send(*message(40, bytes(100)))
+    network.run()
+    assert network.arrived == []
+    assert network.b.drops()["incomplete"] == 1
+
+
+def test_a_block_given_up_is_made_up_for_by_another() -> None:
+    """Block 2 never comes; of the three that were lost one may be missing."""
+    network = Network(lose({2}, tries=1000), perfect(0.01), rate_bps=50e6, limits=PATIENT, allow=always(0.05, 2))
+    first = network._paths[id(network.a)][0]
+    also = lose({5, 9})
+    network._paths[id(network.a)] = (
+        lambda data, at_s: first(data, at_s) if also(data, at_s) else [], network.b,
+    )  # fmt: skip
+    network.send(*message(20))
+    network.run()
+    assert network.arrived[0][1].missing == ((2 * ROOM, 3 * ROOM),)
+
+
+@given(
+    st.integers(1, 120), st.floats(0.0, 0.9), st.floats(0.0, 0.4), st.booleans(), st.booleans(),
+    st.integers(0, 2**32 - 1),
+)  # fmt: skip
+@settings(max_examples=120, deadline=None)
+def test_law_6_with_allowances(
+    blocks: int, loss: float, allowed: float, head_room: bool, reorder: bool, seed: int
+) -> None:
+    """Whatever is lost: what is delivered is what was sent, the rest is listed and zero, and not more than allowed."""
+    rng = np.random.default_rng(seed)
+    limits = ReceiverLimits(rounds=2, patience_s=60.0, head_room=head_room)
+    network = Network(
+        lossy(rng, loss=loss, duplicate=0.1, jitter_s=0.003 if reorder else 0.0), lossy(rng, loss=loss / 2),
+        rate_bps=50e6, limits=limits, allow=always(allowed), sender_limits=TIRELESS,
+    )  # fmt: skip
+    gaps = rng.integers(0, 2, 24, dtype=np.uint8).tobytes() if seed % 2 else b""
+    parts = message(blocks, gaps, seed=seed)
+    network.send(*parts)
+    network.run(120.0)
+    ((_, complete),) = network.arrived
+    sent, got = bytearray(b"".join(parts)), bytes(complete.buffer)
+    for start, stop in complete.missing:
+        assert got[start:stop] == bytes(stop - start)
+        sent[start:stop] = bytes(stop - start)
+    assert got == bytes(sent)
+    assert all(low[1] < high[0] for low, high in itertools.pairwise(complete.missing))
+    lacking = sum(-(-(stop - start) // ROOM) for start, stop in complete.missing)
+    assert lacking <= math.floor(allowed * num_blocks(len(sent)) + 1e-9)
+    assert network.b.receiver.held_bytes == 0
+
+
+@pytest.mark.parametrize("missing", [math.nan, -1.0, math.inf])
+def test_an_allowance_that_means_nothing_spares_at_most_all(missing: float) -> None:
+    network = Network(lose({2, 3}), perfect(0.01), rate_bps=50e6, allow=always(missing))
+    network.send(*message(10))
+    network.run()
+    assert len(network.arrived[0][1].missing) == (1 if missing == math.inf else 0)
+
+
+def test_a_window_does_not_fill_with_blocks_that_nobody_wants() -> None:
+    """Blocks that stay missing must not count as on their way: 600 of them exceed the sender's window here."""
+    rng = np.random.default_rng(1)
+    network = Network(
+        lossy(rng, loss=0.6), perfect(0.01), rate_bps=50e6, allow=always(0.8),
+        sender_limits=SenderLimits(window_bytes=200 * 1200),
+    )  # fmt: skip
+    network.send(*message(1000))
+    network.run(20.0)
+    assert len(network.arrived) == 1
+    assert repairs(network) <= 4
+    assert network.now_s < 100.0 + 2.0
