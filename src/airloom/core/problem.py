@@ -8,8 +8,10 @@ takes the best option of each hop and cut and need not know what it means.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,14 +59,14 @@ class Option(Value, frozen=True):
 
 
 class RadioChoice(Value, frozen=True):
-    """One way to run a radio link, worked out from its radio; a planner takes one of several.
+    """One way to run a radio link, worked out from its radio (`radio.nr`); a planner takes one of several.
 
     Attributes:
         mcs: index in the table of the link's radio.
-        rate_bps: bit/s of IP payload, first transmissions alone.
-        loss: probability that a transport block stays lost after what the radio itself repeats.
-        block_bytes: payload of a transport block: what is lost together.
-        delay_s: mean seconds that the radio's own repetitions add to a transfer.
+        rate_bps: bit/s of IP payload, what the radio itself repeats taken off, lost blocks included.
+        loss: probability that an IP packet of one wire block stays lost after what the radio repeats.
+        block_bytes: of a transport block: what is lost together.
+        delay_s: mean seconds that slots, decoding and the radio's repetitions add to a transfer.
     """
 
     mcs: int
@@ -152,12 +154,15 @@ class HopCost:
             goes back and not on.
         back_s: seconds for the result over the link in the other direction; charged to every
             request that crosses this hop, 0 where the result stays where it is made.
+        relayed: `[L+1]` what each cut costs in the coding in which it came, passed on whole by a
+            host that runs nothing; empty where cuts travel raw.
     """
 
     src: str
     dst: str
     options: tuple[tuple[Option, ...], ...]
     back: Option = field(default_factory=Option)
+    relayed: tuple[tuple[Option, ...], ...] = ()
 
     @functools.cached_property
     def forward_s(self) -> Floats:
@@ -173,6 +178,42 @@ class HopCost:
         return min(self.options[cut], key=lambda o: o.total_s)
 
 
+def best_crossing(hops: Sequence[HopCost], cut: int) -> tuple[Option, ...]:
+    """How a cut goes over `hops` one after the other where the hosts between them run nothing.
+
+    The first host codes and the last decodes; between them the blob stays as it is, so there is one
+    coding for all hops. Costs that others bear are left out of the options returned, so that their
+    `total_s` add up to the whole.
+    """
+    if len(hops) == 1 or not all(hop.relayed for hop in hops):
+        return tuple(hop.best(cut) for hop in hops)
+    found: tuple[Option, ...] | None = None
+    seconds = float("inf")
+    for coding in dict.fromkeys(option.coding for option in hops[0].options[cut]):
+        route: list[Option] = []
+        for k, hop in enumerate(hops):
+            row = (*hop.options[cut], *(hop.relayed[cut] if k else ()))
+            last = k == len(hops) - 1
+            same = [
+                msgspec.structs.replace(
+                    option,
+                    code_s=0.0 if k else option.code_s,
+                    decode_s=option.decode_s if last else 0.0,
+                    accuracy_drop=option.accuracy_drop - (option.coding_drop if k else 0.0),
+                    coding_drop=0.0 if k else option.coding_drop,
+                )
+                for option in row
+                if option.coding == coding
+            ]
+            if not same:
+                break
+            route.append(min(same, key=lambda option: option.total_s))
+        total = sum(option.total_s for option in route)
+        if len(route) == len(hops) and (found is None or total < seconds):
+            found, seconds = tuple(route), total
+    return tuple(hop.best(cut) for hop in hops) if found is None else found
+
+
 @dataclass(frozen=True)
 class Problem:
     """A chain of hosts, source first: `hosts[p]` and the hop `hops[p]` from it to `hosts[p + 1]`.
@@ -180,6 +221,7 @@ class Problem:
     Attributes:
         weights: of the model, so that an error can say how many bytes a stage needs.
         result_returns: whether the result goes back to the source; hops price its way back if so.
+        clean_accuracy, min_accuracy: of the model whole, and the floor; None without a contract.
     """
 
     hosts: tuple[HostCost, ...]
@@ -188,6 +230,8 @@ class Problem:
     graph_digest: str = ""
     weights: tuple[Weights, ...] = ()
     result_returns: bool = True
+    clean_accuracy: float | None = None
+    min_accuracy: float | None = None
 
     @property
     def num_operators(self) -> int:
@@ -218,4 +262,31 @@ class Problem:
             if stop < last and p < len(self.hops):
                 total += float(self.hops[p].cost_s[stop])
             start = stop
-        return total if start == last else float("inf")
+        if start < last or total == float("inf"):
+            return float("inf")
+        if self.is_coded:
+            # Hosts that run nothing neither decode nor code again.
+            for p, q in self.crossings(stops):
+                if q > p + 1:
+                    cut, hops = stops[p], self.hops[p:q]
+                    total += sum(option.total_s for option in best_crossing(hops, cut))
+                    total -= sum(float(hop.forward_s[cut]) for hop in hops)
+        return total
+
+    @functools.cached_property
+    def is_coded(self) -> bool:
+        """Whether a hop may carry a cut in a coding that has to stay the same over several hops."""
+        return any(hop.relayed for hop in self.hops)
+
+    def crossings(self, stops: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """The hops `p..q-1` that each transfer of an assignment crosses, hosts between them running nothing."""
+        found: list[tuple[int, int]] = []
+        last = self.num_operators
+        for p, stop in enumerate(stops[:-1]):
+            if stop == last:
+                break
+            if found and stops[p - 1] == stop:
+                found[-1] = (found[-1][0], p + 1)
+            else:
+                found.append((p, p + 1))
+        return tuple(found)

@@ -128,6 +128,14 @@ class Tolerance(Value, frozen=True, dict=True):
         """Every coding in it, raw first: hosts that share the profile name a coding by its place here."""
         return tuple(dict.fromkeys((RAW, *(cut.coding for cut in self.cuts))))
 
+    @functools.cached_property
+    def by_cut(self) -> dict[int, tuple[CutTolerance, ...]]:
+        """What is known of each cut: every coding, pattern and block size."""
+        found: dict[int, list[CutTolerance]] = {}
+        for entry in self.cuts:
+            found.setdefault(entry.cut, []).append(entry)
+        return {cut: tuple(entries) for cut, entries in found.items()}
+
 
 class Contract(Value, frozen=True):
     """The accuracy that a user demands, and the profile that says what it takes.

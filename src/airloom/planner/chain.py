@@ -17,6 +17,8 @@ from airloom.errors import Infeasible
 from airloom.planner.wave import Floats, Table, arrivals, step, stop_costs
 from airloom.units import format_bytes
 
+_SECOND_LOOK = 16
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -59,6 +61,8 @@ def solve(problem: Problem) -> Solution:
     Raises:
         Infeasible: the limits leave no assignment; names the device that lacks the fewest bytes.
     """
+    if problem.is_coded:
+        return _ranked(problem, 0)[0]
     told = fold(problem)
     if not np.isfinite(told[0][0][0]):
         raise _infeasible(problem)
@@ -67,7 +71,24 @@ def solve(problem: Problem) -> Solution:
 
 
 def runner_ups(problem: Problem, k: int) -> tuple[Solution, ...]:
-    """The `k` best assignments after the optimum, cheapest first; fewer where there are fewer.
+    """The `k` best assignments after the optimum, cheapest first; fewer where there are fewer."""
+    return _ranked(problem, k)[1:]
+
+
+def _ranked(problem: Problem, k: int) -> tuple[Solution, ...]:
+    """The optimum and the `k` best assignments after it.
+
+    Where cuts may be coded, the wave prices each hop by itself, as if every host decoded; one coding
+    for all hops of a transfer moves the sums a little, so a few more assignments are priced whole.
+    """
+    if not problem.is_coded:
+        return _cheapest(problem, k)
+    found = _cheapest(problem, k + _SECOND_LOOK)
+    return tuple(sorted(found, key=lambda solution: solution.seconds)[: k + 1])
+
+
+def _cheapest(problem: Problem, k: int) -> tuple[Solution, ...]:
+    """The optimum and the `k` best assignments after it, each hop priced by itself.
 
     Exact (Lawler 1972): what is left after an assignment is taken out is divided by the first
     host that decides differently, and the best of each part costs one pass over the cuts.
@@ -104,7 +125,7 @@ def runner_ups(problem: Problem, k: int) -> tuple[Solution, ...]:
             if stop < problem.num_operators:
                 spent += float(problem.hops[p].cost_s[stop])
             start = stop
-    return tuple(found[1:])
+    return tuple(found)
 
 
 def _infeasible(problem: Problem) -> Infeasible:

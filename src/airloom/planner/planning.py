@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
+from airloom.core.coding import parse_coding
 from airloom.core.plan import Alternative, Hop, Plan, Slice, Stage, Transfer
-from airloom.core.problem import Problem
+from airloom.core.problem import HopCost, Option, Problem, best_crossing
 from airloom.core.profile import Profile
 from airloom.core.topology import Power, Topology
 from airloom.errors import ConfigError
@@ -13,6 +16,7 @@ from airloom.planner.baselines import baselines
 from airloom.planner.chain import Solution, solve
 from airloom.planner.chain import runner_ups as next_best
 from airloom.planner.check import check_plan
+from airloom.units import format_bytes
 
 __all__ = ["check_plan", "limits", "make_plan", "predicted_j", "price_plan"]
 
@@ -30,6 +34,7 @@ def make_plan(
         runner_ups: how many of the best other assignments to put beside it.
     """
     chain = tuple(host.device for host in problem.hosts)
+    crossings = {p: options for p, _, options in _crossings(problem, solution.stops)}
     ids = tuple(cut.tensors for cut in profile.cuts)
     stages: list[Stage] = []
     transfers: list[Transfer] = []
@@ -46,12 +51,24 @@ def make_plan(
             outputs=ids[stop],
             predicted_s=host.stage_s(start, stop),
         )
-        route = tuple(_forward(problem, q, start) for q in range(at, p))
-        transfers.append(Transfer(src=sender, dst=stage.id, slices=_slices(ids[start]), route=route))
+        carried = crossings.get(at, ()) if p > at else ()
+        transfers.append(
+            Transfer(
+                src=sender,
+                dst=stage.id,
+                slices=_slices(ids[start]),
+                route=tuple(_forward(problem.hops[at + k], option) for k, option in enumerate(carried)),
+                coding=carried[0].coding if carried else "raw",
+                accuracy_drop=sum(option.accuracy_drop for option in carried),
+            )
+        )
         stages.append(stage)
         start, at, sender = stop, p, stage.id
     back = tuple(_back(problem, q) for q in range(at - 1, -1, -1)) if problem.result_returns else ()
     transfers.append(Transfer(src=sender, dst="", slices=_slices(ids[-1]), route=back))
+    predicted = None
+    if problem.clean_accuracy is not None:
+        predicted = problem.clean_accuracy - sum(transfer.accuracy_drop for transfer in transfers)
     return Plan(
         model=problem.model,
         graph_digest=problem.graph_digest,
@@ -64,6 +81,10 @@ def make_plan(
         predicted_j=predicted_j(problem, solution.stops, topology),
         alternatives=_alternatives(problem, solution, runner_ups),
         limits=limits(stages, transfers),
+        min_accuracy=problem.min_accuracy,
+        clean_accuracy=problem.clean_accuracy,
+        predicted_accuracy=predicted,
+        notes=pruning_notes(problem, profile, stages, transfers),
     )
 
 
@@ -71,15 +92,67 @@ def _slices(tensors: tuple[int, ...]) -> tuple[Slice, ...]:
     return tuple(Slice(tensor=tensor) for tensor in tensors)
 
 
-def _forward(problem: Problem, p: int, cut: int) -> Hop:
-    hop = problem.hops[p]
-    option = hop.best(cut)
-    return Hop(src=hop.src, dst=hop.dst, nbytes=option.nbytes, predicted_s=option.total_s)
+def _crossings(problem: Problem, stops: tuple[int, ...]) -> list[tuple[int, int, tuple[Option, ...]]]:
+    """The hops `p..q-1` of every transfer of a cut, and how each of them carries it."""
+    return [(p, q, best_crossing(problem.hops[p:q], stops[p])) for p, q in problem.crossings(stops)]
+
+
+def _forward(hop: HopCost, option: Option) -> Hop:
+    return Hop(
+        src=hop.src,
+        dst=hop.dst,
+        nbytes=option.nbytes,
+        predicted_s=option.total_s,
+        mcs=option.mcs,
+        tolerable=option.tolerable,
+        rounds=option.rounds,
+        missing=option.missing,
+    )
 
 
 def _back(problem: Problem, p: int) -> Hop:
     hop = problem.hops[p]
-    return Hop(src=hop.dst, dst=hop.src, nbytes=hop.back.nbytes, predicted_s=hop.back.total_s)
+    return Hop(src=hop.dst, dst=hop.src, nbytes=hop.back.nbytes, predicted_s=hop.back.total_s, mcs=hop.back.mcs)
+
+
+def pruning_notes(
+    problem: Problem, profile: Profile, stages: Sequence[Stage], transfers: Sequence[Transfer]
+) -> tuple[str, ...]:
+    """What pruning adds over cutting after the pooling that makes it possible, a line for each pruned transfer."""
+    starts = {stage.id: stage.start for stage in stages}
+    hops = {(hop.src, hop.dst): hop for hop in problem.hops}
+    notes = []
+    for transfer in transfers:
+        coding = parse_coding(transfer.coding)
+        if coding.prune == "none" or not transfer.route:
+            continue
+        cut, first = starts[transfer.dst], transfer.route[0]
+        after = _pooled(profile, cut)
+        if after is None:
+            notes.append(f"cut {cut}, pruned, carries {format_bytes(first.nbytes)}: no later cut carries less raw")
+            continue
+        plain = msgspec.structs.replace(coding, prune="none")
+        options = hops[first.src, first.dst].options[after]
+        # The same coding without the pruning, where it was measured there; else as it is.
+        same = [o for o in options if o.coding == plain.name] or [o for o in options if o.coding == "raw"]
+        beside = min(same, key=lambda option: option.total_s)
+        saved = beside.nbytes - first.nbytes
+        verdict = (
+            f"pruning saves {format_bytes(saved)} over cutting there"
+            if saved > 0
+            else f"cutting there carries {format_bytes(-saved)} less, {after - cut} operators later"
+        )
+        notes.append(
+            f"cut {cut}, pruned, carries {format_bytes(first.nbytes)}; cut {after}, after the pooling, "
+            f"{format_bytes(beside.nbytes)} as {beside.coding}: {verdict}"
+        )
+    return tuple(notes)
+
+
+def _pooled(profile: Profile, cut: int) -> int | None:
+    """The next cut that carries less than `cut` does: after the pooling that follows it, if there is one."""
+    here = profile.cuts[cut].nbytes
+    return next((k for k in range(cut + 1, profile.num_operators) if profile.cuts[k].nbytes < here), None)
 
 
 def _alternatives(problem: Problem, solution: Solution, count: int) -> tuple[Alternative, ...]:
@@ -116,15 +189,14 @@ def predicted_j(problem: Problem, stops: tuple[int, ...], topology: Topology) ->
     """
     if all(topology.device(host.device).power == Power() for host in problem.hosts):
         return None
-    joules, start, last = 0.0, 0, problem.num_operators
-    for p, (host, stop) in enumerate(zip(problem.hosts, stops, strict=True)):
+    joules, start = 0.0, 0
+    for host, stop in zip(problem.hosts, stops, strict=True):
         joules += host.energy_w * host.stage_s(start, stop)
-        if stop == last:
-            break
-        joules += problem.hops[p].best(stop).energy_j
-        if problem.result_returns:
-            joules += problem.hops[p].back.energy_j
         start = stop
+    for p, q, options in _crossings(problem, stops):
+        joules += sum(option.energy_j for option in options)
+        if problem.result_returns:
+            joules += sum(hop.back.energy_j for hop in problem.hops[p:q])
     return joules
 
 

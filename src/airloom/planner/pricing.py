@@ -8,16 +8,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from airloom.core.framing import Framing
-from airloom.core.problem import Cuts, HopCost, HostCost, Option, Problem
+from airloom.core.problem import Cuts, HopCost, HostCost, Option, Problem, RadioChoice
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
+from airloom.planner.carrying import carry, ways
+from airloom.planner.coded import Terms, coded_options, relayed_options
+from airloom.planner.contract import check_contract, hop_floors
 
 # What the wire does (law 4).
 FRAMED = Framing()
 # Payload bytes alone, as papers count them: nothing is added for headers and tags.
 PAYLOAD_ONLY = Framing(block_overhead=0, packet_overhead=0, message_overhead=0, tensor_overhead=0)
 NO_POWER = Power()
+#: By (src, dst), each MCS that a radio link may use.
+Choices = Mapping[tuple[str, str], Sequence[RadioChoice]]
 
 
 def last_starts(profile: Profile, memory_bytes: int) -> Cuts:
@@ -72,31 +78,6 @@ def host_cost(
     )
 
 
-def carry(
-    link: Link, tensor_nbytes: tuple[int, ...], framing: Framing, *, state: LinkState | None, power: Power
-) -> Option:
-    """Tensors over a link as they are: overhead + delay + bits / rate / (1 - loss).
-
-    Loss is per IP packet and a packet carries one block, so with repair rounds until nothing is
-    missing a block is sent 1 / (1 - loss) times in the mean, its first time included. Gaps are
-    reported in mid-stream, so the round trips of repair overlap the sending and are not added; the
-    last round trip, where the tail itself is lost, is not in this mean. `nbytes` is the first
-    transmission alone (law 4); energy counts what is sent again.
-    """
-    rate, delay, loss = link.rate_bps, link.delay_s, link.loss
-    if state is not None:
-        rate = rate if state.rate_bps is None else state.rate_bps
-        delay = delay if state.delay_s is None else state.delay_s
-        loss = loss if state.loss is None else state.loss
-    nbytes = framing.wire_nbytes(tensor_nbytes)
-    if (state is not None and not state.up) or loss >= 1.0 or rate <= 0.0:
-        return Option(nbytes=nbytes, transfer_s=float("inf"), energy_j=float("inf"))
-    bits = 8 * nbytes / (1.0 - loss)
-    return Option(
-        nbytes=nbytes, transfer_s=link.overhead_s + delay + bits / rate, energy_j=bits * power.radio_j_per_bit
-    )
-
-
 def result_nbytes(profile: Profile) -> tuple[int, ...]:
     """Payload bytes of each tensor of the result."""
     return profile.output_nbytes or profile.cuts[-1].tensor_nbytes
@@ -113,6 +94,11 @@ def hop_cost(
     result_returns: bool = True,
     power: Power = NO_POWER,
     back_power: Power = NO_POWER,
+    contract: Contract | None = None,
+    floor: float | None = None,
+    choices: Sequence[RadioChoice] = (),
+    back_choices: Sequence[RadioChoice] = (),
+    factors: tuple[float, float] = (1.0, 1.0),
 ) -> HopCost:
     """What the sender knows of its link downstream: every cut's price, and the result's way back.
 
@@ -120,6 +106,10 @@ def hop_cost(
         link, state: downstream, and what it offers now.
         back, back_state: the other direction; needed where the result returns.
         power, back_power: of the sender, and of the host at the far end, who sends the result.
+        contract: adds an option for every coding of a cut that meets `floor` (`coded`).
+        floor: the accuracy that this hop alone must leave (`contract.hop_floors`); None: the clean one.
+        choices, back_choices: of a radio link, each MCS that it may use; empty for its own figures.
+        factors: how much slower than the profile's machine the hosts at both ends are, load included.
 
     Raises:
         NoRoute: the result returns and there is no link for it.
@@ -129,11 +119,37 @@ def hop_cost(
             f"no link {link.dst}->{link.src} for the result's way back: "
             "add it, write `both: true`, or plan with --no-result-back"
         )
-    options = tuple((carry(link, cut.tensor_nbytes, framing, state=state, power=power),) for cut in profile.cuts)
+    turn_s = link.delay_s if back is None else back.delay_s
+    if back_state is not None and back_state.delay_s is not None:
+        turn_s = back_state.delay_s
+    onward = ways(link, state=state, choices=choices, back_delay_s=turn_s)
+    terms = None
+    if contract is not None:
+        terms = Terms(contract, contract.tolerance.clean if floor is None else floor, *factors)
+    options: list[tuple[Option, ...]] = []
+    relayed: list[tuple[Option, ...]] = []
+    for index, cut in enumerate(profile.cuts):
+        sizes = cut.tensor_nbytes
+        nbytes = framing.wire_nbytes(sizes)
+        raw = tuple(carry(way, nbytes, power=power, waits=terms is not None) for way in onward)
+        if terms is None or index == profile.num_operators:
+            options.append(raw)
+            relayed.append(raw)
+            continue
+        options.append(raw + coded_options(index, sizes, onward, framing, power, terms))
+        relayed.append(raw + relayed_options(index, sizes, onward, framing, power, terms))
     way_back = Option()
     if result_returns and back is not None:
-        way_back = carry(back, result_nbytes(profile), framing, state=back_state, power=back_power)
-    return HopCost(src=link.src, dst=link.dst, options=options, back=way_back)
+        nbytes = framing.wire_nbytes(result_nbytes(profile))
+        upward = ways(back, state=back_state, choices=back_choices)
+        way_back = min((carry(way, nbytes, power=back_power) for way in upward), key=lambda option: option.total_s)
+    return HopCost(
+        src=link.src,
+        dst=link.dst,
+        options=tuple(options),
+        back=way_back,
+        relayed=() if terms is None else tuple(relayed),
+    )
 
 
 def profile_of(device: str, profiles: Mapping[str, Profile]) -> Profile:
@@ -163,6 +179,8 @@ def build_problem(
     framing: Framing = FRAMED,
     private_operators: int = 0,
     result_returns: bool = True,
+    contract: Contract | None = None,
+    choices: Choices | None = None,
 ) -> Problem:
     """The costs of a model on a chain of hosts, source first.
 
@@ -172,9 +190,11 @@ def build_problem(
         conditions: what differs from the topology now.
         private_operators: how many of the first operators stay on the source.
         result_returns: whether the result goes back to the source.
+        contract: the accuracy that is demanded and what each cut bears; None carries every cut raw and whole.
+        choices: of radio links, each MCS that they may use.
 
     Raises:
-        ProfileMismatch: two profiles are of different models.
+        ProfileMismatch: two profiles, or a profile and the contract's, are of different models.
         NoRoute: two neighbours of the chain have no link, or none back.
         ConfigError: more operators are private than there are.
         Infeasible: operators are private and the source does not compute.
@@ -204,11 +224,18 @@ def build_problem(
         )
         for position, (device, profile) in enumerate(zip(devices, used, strict=True))
     )
-    hops = []
-    for here, there in itertools.pairwise(devices):
-        ahead, back = (here.id, there.id), (there.id, here.id)
-        if ahead not in links:
+    if contract is not None:
+        check_contract(contract, first.graph_digest)
+    pairs = list(itertools.pairwise(devices))
+    for here, there in pairs:
+        if (here.id, there.id) not in links:
             raise NoRoute(f"no link {here.id}->{there.id}: add it to the topology or take another route")
+    radio = choices or {}
+    floors = (None,) * len(pairs) if contract is None else hop_floors(contract, topology, chain)
+    stretched = {d.id: d.factor * (1.0 + loads.get(d.id, DeviceState(id=d.id)).load) for d in devices}
+    hops = []
+    for (here, there), floor in zip(pairs, floors, strict=True):
+        ahead, back = (here.id, there.id), (there.id, here.id)
         hops.append(
             hop_cost(
                 links[ahead],
@@ -220,6 +247,11 @@ def build_problem(
                 result_returns=result_returns,
                 power=here.power,
                 back_power=there.power,
+                contract=contract,
+                floor=floor,
+                choices=radio.get(ahead, ()),
+                back_choices=radio.get(back, ()),
+                factors=(stretched[here.id], stretched[there.id]),
             )
         )
     return Problem(
@@ -229,4 +261,6 @@ def build_problem(
         graph_digest=first.graph_digest,
         weights=first.weights,
         result_returns=result_returns,
+        clean_accuracy=None if contract is None else contract.tolerance.clean,
+        min_accuracy=None if contract is None else contract.min_accuracy,
     )

@@ -1,0 +1,109 @@
+"""What bytes cost over a link: the ways in which it can be used, and the price of a message on one of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from airloom.core.problem import Option, RadioChoice
+from airloom.core.topology import Link, LinkState, Power
+
+
+class Way(NamedTuple):
+    """One way of using a link, as it is now.
+
+    Attributes:
+        loss: probability that a block of the wire is lost: one IP packet.
+        block_bytes: of a radio link's transport block, which is lost whole; None where blocks are lost one by one.
+        fixed_s: seconds of a transfer beside its bytes: overhead, propagation, the radio's repetitions.
+        round_s: of a repair round: there and back.
+        mcs: of a radio link.
+    """
+
+    rate_bps: float
+    loss: float
+    fixed_s: float
+    round_s: float
+    block_bytes: int | None = None
+    mcs: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.loss < 1.0 and self.rate_bps > 0.0
+
+
+def ways(
+    link: Link, *, state: LinkState | None = None, choices: Sequence[RadioChoice] = (), back_delay_s: float = 0.0
+) -> tuple[Way, ...]:
+    """The ways of using `link` under `state`: one, or on a radio link one for each of `choices`.
+
+    A measured rate stretches those of all choices alike: what moves is the share of the radio that
+    this link has. A measured loss stands in place of the one choice's, where there is one; that of
+    several is of whichever was in use, and says nothing of the others.
+    """
+    state = state or LinkState(src=link.src, dst=link.dst)
+    rate = link.rate_bps if state.rate_bps is None else state.rate_bps
+    delay = link.delay_s if state.delay_s is None else state.delay_s
+    fixed, turn = link.overhead_s + delay, delay + back_delay_s
+    if not state.up:
+        return (Way(0.0, 1.0, fixed, turn),)
+    if not choices:
+        return (Way(rate, link.loss if state.loss is None else state.loss, fixed, turn),)
+    share = rate / link.rate_bps if math.isfinite(link.rate_bps) and state.rate_bps is not None else 1.0
+    return tuple(
+        Way(
+            rate_bps=choice.rate_bps * share,
+            loss=choice.loss if state.loss is None or len(choices) > 1 else state.loss,
+            fixed_s=fixed + choice.delay_s,
+            round_s=turn + choice.delay_s,
+            block_bytes=choice.block_bytes,
+            mcs=choice.mcs,
+        )
+        for choice in choices
+    )
+
+
+def carry(
+    way: Way,
+    nbytes: int,
+    *,
+    power: Power,
+    tolerable: float = 0.0,
+    waits: bool = False,
+    coding: str = "raw",
+    code_s: float = 0.0,
+    decode_s: float = 0.0,
+) -> Option:
+    """A message of `nbytes` bytes on the wire: fixed costs + bits / rate, sent until enough of it is there.
+
+    With a share r of the blocks lost and a share t that may stay missing, the sender repairs just
+    enough: (r - t) / (1 - r) blocks for each of the message in the mean, since repairs are lost too;
+    with t = 0 a block is sent 1 / (1 - r) times. `nbytes` is the first transmission alone (law 4);
+    energy counts what is sent again.
+
+    Args:
+        tolerable: t, a whole number of the message's blocks.
+        waits: count a round trip where there are repairs. Gaps are reported in mid-stream, so most
+            round trips overlap the sending; the last, where the tail itself is lost, does not. Plans
+            that may choose how much to repair must count it; a plan that repairs everything has it
+            on every assignment and leaves it out.
+    """
+    if not way.is_open:
+        return Option(
+            coding=coding, nbytes=nbytes, transfer_s=math.inf, energy_j=math.inf, mcs=way.mcs, tolerable=tolerable
+        )
+    short = way.loss > tolerable
+    bits = 8 * nbytes * (1.0 - tolerable) / (1.0 - way.loss) if short else 8.0 * nbytes
+    return Option(
+        coding=coding,
+        nbytes=nbytes,
+        transfer_s=way.fixed_s + (way.round_s if short and waits else 0.0) + bits / way.rate_bps,
+        code_s=code_s,
+        decode_s=decode_s,
+        energy_j=bits * power.radio_j_per_bit,
+        mcs=way.mcs,
+        tolerable=tolerable,
+        rounds=1.0 if short and waits else 0.0,
+        missing=min(way.loss, tolerable),
+    )

@@ -1,0 +1,116 @@
+"""The codings that a hop may carry a cut in: each at the price of what the accuracy floor makes it repair.
+
+A tolerance profile says for each cut and coding how accuracy falls with the share of missing
+blocks. Under a hop's floor that is how many blocks may stay missing (G^-1, `planner.accuracy`), and
+so what has to be sent again: cut, coding, protection and, on a radio link, MCS are chosen together.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from airloom.core.coding import RAW, Coding
+from airloom.core.framing import Framing
+from airloom.core.problem import Option
+from airloom.core.tolerance import Contract, CutTolerance
+from airloom.core.topology import Power
+from airloom.planner.carrying import Way, carry
+from airloom.planner.contract import bearable, expected_accuracy
+
+
+class Terms(NamedTuple):
+    """What a hop must keep to.
+
+    Attributes:
+        floor: the least accuracy with this hop alone, 0 to 1.
+        src_factor, dst_factor: how much slower than the profile's machine the two hosts are.
+    """
+
+    contract: Contract
+    floor: float
+    src_factor: float = 1.0
+    dst_factor: float = 1.0
+
+
+def measured_at(contract: Contract, cut: int, block_bytes: int) -> tuple[CutTolerance, ...]:
+    """What is known of a cut: each coding once, chosen as `contract.find_tolerance` does."""
+    found: dict[Coding, tuple[tuple[bool, float], CutTolerance]] = {}
+    for entry in contract.tolerance.by_cut.get(cut, ()):
+        far = entry.pattern != "burst", abs(math.log(entry.block_bytes / block_bytes))
+        if entry.coding not in found or far < found[entry.coding][0]:
+            found[entry.coding] = far, entry
+    return tuple(entry for _, entry in found.values())
+
+
+# A host prices its hop anew whenever its link has moved; what a cut bears does not move.
+_bearable = functools.lru_cache(maxsize=4096)(bearable)
+_expected_accuracy = functools.lru_cache(maxsize=4096)(expected_accuracy)
+
+
+def coded_options(
+    cut: int, tensor_nbytes: tuple[int, ...], ways: Sequence[Way], framing: Framing, power: Power, terms: Terms
+) -> tuple[Option, ...]:
+    """Every coding of a cut that meets the hop's floor, on every way of using the link.
+
+    Args:
+        tensor_nbytes: of the cut's live set as it is; raw sends these.
+    """
+    options: list[Option] = []
+    for way, entry in _entries(cut, ways, framing, terms.contract):
+        share = _bearable(entry, terms.floor)
+        if share < 0.0:
+            continue
+        options.append(_option(entry, tensor_nbytes, way, framing, power, terms, share))
+    return tuple(options)
+
+
+def relayed_options(
+    cut: int, tensor_nbytes: tuple[int, ...], ways: Sequence[Way], framing: Framing, power: Power, terms: Terms
+) -> tuple[Option, ...]:
+    """Every coding of a cut carried on as it came, whole: what a host does that runs nothing."""
+    return tuple(
+        _option(entry, tensor_nbytes, way, framing, power, terms, 0.0)
+        for way, entry in _entries(cut, ways, framing, terms.contract)
+    )
+
+
+def _entries(cut: int, ways: Sequence[Way], framing: Framing, contract: Contract) -> list[tuple[Way, CutTolerance]]:
+    room = framing.block_bytes - framing.block_overhead
+    return [(way, entry) for way in ways for entry in measured_at(contract, cut, way.block_bytes or room)]
+
+
+def _option(
+    entry: CutTolerance,
+    tensor_nbytes: tuple[int, ...],
+    way: Way,
+    framing: Framing,
+    power: Power,
+    terms: Terms,
+    share: float,
+) -> Option:
+    payload = tensor_nbytes if entry.coding == RAW else (math.ceil(entry.nbytes),)
+    nbytes = framing.wire_nbytes(payload)
+    blocks = framing.num_blocks(framing.message_nbytes(payload))
+    # Blocks come whole: of 10 blocks, 0.37 is 3.
+    allowed = math.floor(min(share, 1.0) * blocks + 1e-9) / blocks
+    option = carry(
+        way,
+        nbytes,
+        power=power,
+        tolerable=allowed,
+        waits=True,
+        coding=entry.coding.name,
+        code_s=entry.code_s * terms.src_factor,
+        decode_s=entry.decode_s * terms.dst_factor,
+    )
+    clean = terms.contract.tolerance.clean
+    return msgspec.structs.replace(
+        option,
+        accuracy_drop=max(clean - _expected_accuracy(entry, option.missing), 0.0),
+        coding_drop=max(clean - entry.clean, 0.0),
+    )
