@@ -7,9 +7,11 @@ from pathlib import Path
 
 from airloom.core.graph import ModelGraph
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract, Tolerance
 from airloom.core.topology import Topology
 from airloom.errors import ConfigError, ProfileMismatch
 from airloom.files import read_value
+from airloom.planner.contract import check_contract
 
 
 def load_profile(path: Path) -> Profile:
@@ -87,3 +89,62 @@ def check_model(profiles: Mapping[str, Profile], graph: ModelGraph) -> None:
                 f"the profile{f' of {device}' if device else ''} is of another model than {graph.model}: "
                 "measure it again with `airloom profile`"
             )
+
+
+def load_tolerance(path: Path) -> Tolerance:
+    """Read a tolerance profile and check what its schema cannot.
+
+    Raises:
+        ConfigError: an accuracy or an error rate is no share, or a size cannot be.
+    """
+    tolerance = read_value(path, Tolerance)
+    check_tolerance(tolerance, where=str(path))
+    return tolerance
+
+
+def check_tolerance(tolerance: Tolerance, *, where: str) -> None:
+    """What a tolerance profile written by hand or by another tool may have wrong; the error names the place."""
+
+    def share(value: float, place: str, what: str) -> None:
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{what} is a share from 0 to 1, got {value}", where=f"{where}: $.{place}")
+
+    share(tolerance.clean, "clean", "an accuracy")
+    for i, entry in enumerate(tolerance.cuts):
+        place = f"cuts[{i}]"
+        share(entry.clean, f"{place}.clean", "an accuracy")
+        for k, point in enumerate(entry.points):
+            share(point.error_rate, f"{place}.points[{k}].error_rate", "an error rate")
+            share(point.accuracy, f"{place}.points[{k}].accuracy", "an accuracy")
+        if entry.cut < 0 or entry.block_bytes < 1:
+            raise ConfigError(
+                f"a cut counts from 0 and a block has bytes, got cut {entry.cut} and {entry.block_bytes} bytes",
+                where=f"{where}: $.{place}",
+            )
+        for name in ("nbytes", "side_nbytes", "code_s", "decode_s"):
+            value = getattr(entry, name)
+            if not 0.0 <= value < float("inf"):
+                raise ConfigError(f"must be finite and not negative, got {value}", where=f"{where}: $.{place}.{name}")
+
+
+def contract_of(
+    tolerance: Tolerance | None, min_accuracy: float | None, *, where: str = "min_accuracy"
+) -> Contract | None:
+    """The contract that a tolerance profile and a floor make; None without a profile.
+
+    Raises:
+        ConfigError: a floor without a profile, or one that is no share above 0; `where` names it.
+        Infeasible: a floor above the accuracy of the model with nothing lost.
+    """
+    if min_accuracy is not None and not 0.0 < min_accuracy <= 1.0:
+        raise ConfigError(f"an accuracy is above 0 and at most 1 (0.85 is 85 %), got {min_accuracy:g}", where=where)
+    if tolerance is None:
+        if min_accuracy is not None:
+            raise ConfigError(
+                "a floor needs to know what loss costs: give a tolerance profile (`airloom tolerance` measures one)",
+                where=where,
+            )
+        return None
+    contract = Contract(tolerance=tolerance, min_accuracy=min_accuracy)
+    check_contract(contract, "")
+    return contract

@@ -1,0 +1,74 @@
+"""From a topology and profiles to a plan: chain, prices, optimum, and what it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from airloom.core.framing import Framing
+from airloom.core.plan import Alternative, Plan
+from airloom.core.problem import Problem
+from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
+from airloom.core.topology import Conditions, Topology
+from airloom.errors import Infeasible
+from airloom.planner.chain import solve
+from airloom.planner.planning import make_plan
+from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of
+from airloom.planner.route import chain
+
+#: The scheme of the alternative that keeps every radio link at 10 % BLER.
+LINK_ADAPTATION = "link-adaptation"
+
+
+def decide(
+    topology: Topology,
+    profiles: Mapping[str, Profile],
+    *,
+    conditions: Conditions | None = None,
+    framing: Framing = FRAMED,
+    private_operators: int = 0,
+    result_returns: bool = True,
+    contract: Contract | None = None,
+    choices: Choices | None = None,
+    adapted: Choices | None = None,
+    runner_ups: int = 3,
+) -> tuple[Plan, Problem]:
+    """The best plan from the topology's source to its sink, and the prices it was made from.
+
+    Args:
+        choices: of radio links, each MCS that they may use.
+        adapted: of radio links, the one that link adaptation would take; the best plan under it
+            goes beside the plan, as the alternative of scheme `LINK_ADAPTATION`.
+        runner_ups: how many of the best other assignments to put beside it.
+
+    Raises:
+        Infeasible: the limits, or the accuracy floor, leave no way.
+        NoRoute: the topology has no path from source to sink.
+    """
+    hosts = chain(topology, conditions=conditions, result_returns=result_returns)
+
+    def priced(radio: Choices | None) -> Problem:
+        return build_problem(
+            topology,
+            hosts,
+            profiles,
+            conditions=conditions,
+            framing=framing,
+            private_operators=private_operators,
+            result_returns=result_returns,
+            contract=contract,
+            choices=radio,
+        )
+
+    problem = priced(choices)
+    plan = make_plan(problem, solve(problem), topology, profile_of(topology.source, profiles), runner_ups=runner_ups)
+    if not adapted:
+        return plan, problem
+    try:
+        usual = solve(priced(adapted))
+    except Infeasible:
+        return plan, problem
+    beside = Alternative(stops=usual.stops, predicted_s=usual.seconds, scheme=LINK_ADAPTATION)
+    return msgspec.structs.replace(plan, alternatives=(*plan.alternatives, beside)), problem
