@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from airloom.core.graph import Operator
 from airloom.nn.captured import Captured
@@ -49,6 +50,21 @@ class Pool(NamedTuple):
             and all(d == 1 for d in self.dilation)
             and all(n % k == 0 for n, k in zip(shape, self.kernel, strict=True))
         )
+
+    def greatest(self, x: Tensor) -> Tensor:
+        """The pooling itself."""
+        function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(self.kernel) - 1]
+        return function(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def spread(self, pooled: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """For each element of `shape` the value of the window whose middle is the nearest."""
+        axes = len(self.kernel)
+        for k in range(axes):
+            axis, reach = pooled.dim() - axes + k, self.dilation[k] * (self.kernel[k] - 1)
+            middle = (torch.arange(shape[k], device=pooled.device) + self.padding[k] - reach / 2) / self.stride[k]
+            nearest = middle.round().clamp(0, pooled.shape[axis] - 1).long()
+            pooled = pooled.index_select(axis, nearest)
+        return pooled
 
 
 class Step(NamedTuple):

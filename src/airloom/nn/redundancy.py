@@ -26,7 +26,12 @@ from airloom.nn.chain import Pool, Step, lower_bound, read_chain
 from airloom.nn.program import DTYPES
 
 # Bits of a number as an integer of the same width.
-_BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+_BITS = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
 # Thresholds are looked for on at most so many elements of a sample: operators treat all places alike.
 _MAX_PROBE = 1 << 20
 
@@ -98,6 +103,18 @@ class Branch:
     def refilled(self, x: Tensor, keep: Tensor) -> Tensor:
         """x with the refill value of its map wherever `keep` is False."""
         return torch.where(keep, x, _along_maps(self.refill, x))
+
+    def along(self, values: Tensor, x: Tensor) -> Tensor:
+        """`values` `[C]`, one of its own attributes, in a form that broadcasts over x `[N, C, ...]`."""
+        return _along_maps(values, x)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """x as far as it passes: what lies beneath the edge of its map is put on the edge."""
+        edge = _along_maps(self.edge, x)
+        if self.rising:
+            return torch.maximum(x, edge)
+        sign = _along_maps(self.sign, x)
+        return torch.where(sign * x > sign * edge, x, edge)
 
     def _keep_rounded(self, s: Tensor) -> Tensor:
         flat = s.flatten(1)

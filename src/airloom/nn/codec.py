@@ -1,0 +1,254 @@
+"""The live set of a cut as one blob, and back, whatever part of the blob came.
+
+Both ends make the same codec from graph, cut, coding and framing; nothing but the blob travels. A
+tensor goes through: mask of what the operators behind the cut drop (`nn.redundancy`), precision,
+order of elements (`wire.interleave`), units that each stand alone in a block (`wire.units`), and on
+the other side back again; what never came is concealed (`nn.conceal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from airloom.core.coding import Coding
+from airloom.core.framing import Framing
+from airloom.core.tolerance import MapOrder
+from airloom.errors import ConfigError, StageFailed
+from airloom.nn.captured import Captured
+from airloom.nn.codec_plan import TensorPlan, plan_cut
+from airloom.nn.conceal import conceal
+from airloom.nn.executor import Buffer, tensor_from_bytes, tensor_to_bytes
+from airloom.nn.program import DTYPES
+from airloom.nn.quantise import LEFT_OUT, dequantise, quantise
+from airloom.wire.interleave import Order
+from airloom.wire.units import MIN_ROOM, Sparse, Stream, StreamSpec, pack, side_nbytes, unpack_sparse
+
+# A coded message carries the blob and the list of its bytes that earlier hops lost.
+_PSEUDO_TENSORS = 2
+
+
+class Coded(NamedTuple):
+    """A blob; of its bytes, `side_nbytes` say where elements belong and how they are scaled."""
+
+    blob: memoryview
+    side_nbytes: int
+
+
+class Decoded(NamedTuple):
+    """Raw bytes of a live set by tensor id; `lost` is the share of its elements of which nothing
+    came, the protected copies counted."""
+
+    data: dict[int, memoryview]
+    lost: float
+
+
+class Codec:
+    """Codes live sets of `cut`; safe to use from several threads.
+
+    Attributes:
+        plans: one a tensor of the live set, ascending.
+        first_room, room: payload bytes of the wire's first block and of the others.
+
+    Raises:
+        ConfigError: this cut cannot be carried so; the line says why.
+    """
+
+    def __init__(
+        self,
+        captured: Captured,
+        cut: int,
+        coding: Coding,
+        framing: Framing | None = None,
+        maps: Mapping[int, MapOrder] | None = None,
+    ) -> None:
+        framing = framing or Framing()
+        graph = captured.graph
+        if coding.is_raw:
+            raise ConfigError("raw is no coding of elements: the live set travels as it is")
+        if not 0 <= cut <= graph.num_operators:
+            raise ConfigError(f"no cut {cut} in {graph.model}: cuts are 0 to {graph.num_operators}")
+        self.cut, self.coding = cut, coding
+        self.room = framing.block_bytes - framing.block_overhead
+        self.first_room = self.room - framing.message_overhead - _PSEUDO_TENSORS * framing.tensor_overhead
+        if self.room < MIN_ROOM or self.first_room < 0:
+            raise ConfigError(f"coded cuts need blocks of {MIN_ROOM} bytes and more, got {self.room}")
+        self.plans = plan_cut(captured, cut, coding, maps or {})
+        self.specs: list[StreamSpec] = []
+        for plan in self.plans:
+            self.specs.append(StreamSpec(plan.count, plan.wire_dtype))
+            if plan.copies is not None:
+                self.specs.append(StreamSpec(len(plan.copies), plan.wire_dtype))
+
+    def encode(self, data: Mapping[int, Buffer]) -> memoryview:
+        """The blob of a live set in raw bytes by tensor id.
+
+        Raises:
+            StageFailed: a tensor is missing, has the wrong size, or holds NaN or infinity.
+        """
+        streams: list[Stream] = []
+        with torch.inference_mode():
+            for plan in self.plans:
+                try:
+                    x = tensor_from_bytes(data[plan.tensor], plan.spec)
+                except KeyError:
+                    raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} of its live set is missing") from None
+                except ValueError as error:
+                    raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} {error}") from None
+                streams += self._streams(plan, x)
+        return memoryview(pack(streams, first_room=self.first_room, room=self.room))
+
+    def encode_sized(self, data: Mapping[int, Buffer]) -> Coded:
+        """`encode`, and how much of it is side information.
+
+        Raises:
+            StageFailed: as `encode`.
+        """
+        blob = self.encode(data)
+        return Coded(blob, side_nbytes(blob, self.specs, first_room=self.first_room, room=self.room))
+
+    def decode(self, blob: Buffer, missing: Sequence[tuple[int, int]] = ()) -> Decoded:
+        """The live set, with what never came concealed.
+
+        Args:
+            missing: byte ranges (start, stop) of the blob that never came; a block counts as a whole.
+
+        Raises:
+            WireError: the bytes are no blob of this codec.
+        """
+        found = iter(unpack_sparse(blob, missing, self.specs, first_room=self.first_room, room=self.room))
+        data: dict[int, memoryview] = {}
+        lost = 0
+        with torch.inference_mode():
+            for plan in self.plans:
+                main, copy = next(found), next(found) if plan.copies is not None else None
+                x, gone = self._restored(plan, main, copy)
+                data[plan.tensor], lost = tensor_to_bytes(x), lost + gone
+        return Decoded(data, lost / max(1, sum(plan.count for plan in self.plans)))
+
+    # --- one tensor out -----------------------------------------------------------------------
+
+    def _streams(self, plan: TensorPlan, x: Tensor) -> list[Stream]:
+        if x.is_floating_point() and not bool(torch.isfinite(x.sum(dtype=torch.float64))):
+            raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} holds NaN or infinity: send it raw")
+        mask: Tensor | None = None
+        if plan.branch is not None:
+            mask = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact")
+        values, scale, zero = quantise(x, plan.wire, mask)
+        flat, keep = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
+        streams = [Stream(_ordered(flat, plan.order), _ordered(keep, plan.order), scale, zero)]
+        if plan.copies is not None:
+            chosen = self._largest(plan, x, keep) if self.coding.protect == "value" else keep
+            streams.append(Stream(flat[plan.copies], _ordered(chosen, plan.copies), scale, zero))
+        return streams
+
+    def _largest(self, plan: TensorPlan, x: Tensor, keep: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Of the elements that are sent, the share that lies farthest from where its map begins to pass."""
+        size = x.float()
+        if plan.branch is not None:
+            size = size - plan.branch.along(plan.branch.edge, x).float()
+        size = size.abs()
+        sizes = size.reshape(-1).numpy()
+        if keep is not None:
+            sizes = np.where(keep, sizes, -1.0)
+        sent = len(sizes) if keep is None else int(np.count_nonzero(keep))
+        count = round(self.coding.protect_share * sent)
+        chosen = np.zeros(len(sizes), np.bool_)
+        if count:
+            chosen[np.argpartition(sizes, len(sizes) - count)[len(sizes) - count :]] = True
+        return chosen
+
+    # --- one tensor in ------------------------------------------------------------------------
+
+    def _restored(self, plan: TensorPlan, main: Sparse, copy: Sparse | None) -> tuple[Tensor, int]:
+        """The tensor, and how many of its elements never came."""
+        x = torch.empty(plan.spec.shape, dtype=DTYPES[plan.spec.dtype])
+        if plan.branch is None:
+            x.zero_()
+        else:
+            x.copy_(plan.branch.along(plan.branch.refill, x).expand_as(x))
+        where = _put(plan, x, plan.order, main)
+        if not main.missing:
+            return x, 0
+        state = _State(np.zeros(plan.count, np.bool_), np.zeros(plan.count, np.bool_))
+        for start, stop in main.missing:
+            state.missing[slice(start, stop) if plan.order is None else plan.order[start:stop]] = True
+        state.present[where] = True
+        if copy is not None:
+            self._merge(plan, x, copy, state)
+        gone = int(np.count_nonzero(state.missing))
+        return (self._concealed(plan, x, state) if gone else x), gone
+
+    def _merge(self, plan: TensorPlan, x: Tensor, copy: Sparse, state: _State) -> None:
+        """Take from the copies what the main stream lacks."""
+        assert plan.copies is not None
+        where = _put(plan, x, plan.copies, copy, state.missing)
+        state.present[where] = True
+        state.missing[where] = False
+        if self.coding.protect == "maps" and plan.branch is not None:
+            # Of the maps that are sent twice, what a copy's mask leaves out was left out.
+            state.missing[plan.copies[_known(copy.missing, len(plan.copies))]] = False
+
+    def _concealed(self, plan: TensorPlan, x: Tensor, state: _State) -> Tensor:
+        shape = plan.spec.shape
+        missing = torch.from_numpy(state.missing).reshape(shape)
+        left_out = None
+        if plan.branch is not None:
+            left_out = torch.from_numpy(~(state.missing | state.present)).reshape(shape)
+        return conceal(
+            x, missing, self.coding.conceal, means=plan.means, left_out=left_out, branch=plan.branch, axis=plan.axis
+        )
+
+
+class _State(NamedTuple):
+    """What is known of the elements of a tensor, bool, in C order: neither means left out by the mask."""
+
+    missing: NDArray[np.bool_]
+    present: NDArray[np.bool_]
+
+
+def _put(
+    plan: TensorPlan, x: Tensor, order: Order | None, stream: Sparse, only: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp] | slice:
+    """Write what came of a stream into x, of that what lies where `only` is; the places written."""
+    places, came = stream.places, stream.values
+    where: NDArray[np.intp] | slice
+    if places is None and stream.missing:
+        places = _known(stream.missing, len(came))
+        came = came[places]
+    if places is None:
+        where = slice(None) if order is None else order
+    else:
+        where = places if order is None else order[places]
+    marked = plan.branch is not None and plan.wire == torch.int8
+    if only is not None or marked:
+        wanted = np.ones(len(came), np.bool_) if only is None else only[where]
+        if marked:
+            wanted &= came != LEFT_OUT
+        if not wanted.all():
+            where = (np.arange(x.numel()) if isinstance(where, slice) else where)[wanted]
+            came = came[wanted]
+    _numpy(x)[where] = dequantise(came, stream.scale, stream.zero, x.dtype)
+    return where
+
+
+def _known(missing: Sequence[tuple[int, int]], count: int) -> NDArray[np.intp]:
+    """Places of a stream of `count` elements outside the spans `missing`."""
+    known = np.ones(count, np.bool_)
+    for start, stop in missing:
+        known[start:stop] = False
+    return np.flatnonzero(known)
+
+
+def _ordered(values: NDArray[Any] | None, order: Order | None) -> Any:
+    return values if values is None or order is None else values.take(order)
+
+
+def _numpy(x: Tensor) -> NDArray[Any]:
+    """All elements in a row; bfloat16, which numpy lacks, as its bits."""
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).reshape(-1).numpy()

@@ -1,0 +1,165 @@
+"""What stands in for elements that never came: zeros, calibrated means, or what their neighbours say.
+
+All of it works on whole batches, `[N, C, ...]` with a mask, so that a tolerance profile can draw many
+losses in one pass; hosts call the same functions with N = 1.
+
+With a pruned cut one does not know of a missing element whether it was left out. Averages are
+therefore taken over what the activation would have made of the neighbours: one that was left out
+counts as the edge at which its map begins to pass, never as its arbitrary refill value. Behind a
+max-pooling the average is over pooled windows, since one element of each says it all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from airloom.core.coding import Conceal
+from airloom.core.tolerance import MapOrder
+from airloom.errors import UserError
+from airloom.nn.captured import Captured
+from airloom.nn.executor import StageExecutor
+from airloom.nn.redundancy import Branch
+
+# Side lengths of the windows tried one after the other, until something in them survived.
+_WINDOWS = (3, 5, 9, 17)
+
+
+def map_axis(captured: Captured, tensor: int) -> int:
+    """The axis of a tensor's feature maps: 1 in `[N, C, ...]` and `[N, F]`, 2 in a sequence `[N, T, F]`.
+
+    Three axes are `[N, C, T]` where a convolution, a batch norm or a pooling reads or makes them.
+    """
+    graph = captured.graph
+    if len(graph.tensors[tensor].shape) != 3:
+        return 1
+    near = [op.target for op in graph.operators if tensor in op.inputs or tensor in op.outputs]
+    along_time = ("conv1d", "convolution", "batch_norm", "pool1d")
+    return 1 if any(word in target for target in near for word in along_time) else 2
+
+
+def conceal(
+    x: Tensor,
+    missing: Tensor,
+    method: Conceal,
+    *,
+    means: Tensor | None = None,
+    left_out: Tensor | None = None,
+    branch: Branch | None = None,
+    axis: int = 1,
+) -> Tensor:
+    """x with what is missing filled in; a new tensor of x's type.
+
+    Args:
+        x: `[N, ...]`; what it holds at missing places does not count. Elements that were left out
+            hold their refill value.
+        missing: bool, shape of x.
+        means: `[C]` calibrated mean of each feature map; without, the mean of what came of it.
+        left_out: bool, shape of x: elements that the sender's mask left out.
+        branch: the sender's mask.
+        axis: of the feature maps, see `map_axis`.
+    """
+    if method == "zeros" or x.dim() < 2 or not bool(missing.any()):
+        return x.masked_fill(missing, 0)
+    work = x if x.is_floating_point() else x.float()
+    present = ~missing if left_out is None else ~(missing | left_out)
+    if axis != 1:
+        work, missing, present = (t.movedim(axis, 1) for t in (work, missing, present))
+    if method == "mean" or work.dim() == 2:
+        guess = _means(work, missing, means)
+    elif branch is not None and branch.pool is not None and len(branch.pool.kernel) == work.dim() - 2:
+        guess = _pooled_neighbours(work, missing, present, means, branch)
+    else:
+        guess = _neighbours(work if branch is None else branch.activated(work), missing, means)
+    filled = torch.where(missing, guess.to(work.dtype), work)
+    if axis != 1:
+        filled = filled.movedim(1, axis)
+    return filled if x.is_floating_point() else filled.round().clamp(0, torch.iinfo(x.dtype).max).to(x.dtype)
+
+
+def _means(x: Tensor, missing: Tensor, means: Tensor | None) -> Tensor:
+    """`[N, C, 1, ...]` the mean of each feature map: as calibrated, else of what came, else 0."""
+    if means is not None:
+        return means.to(x.dtype).reshape(1, -1, *[1] * (x.dim() - 2)).expand(x.shape[0], *[-1] * (x.dim() - 1))
+    over = list(range(2, x.dim()))
+    here = (~missing).to(x.dtype)
+    if not over:
+        return torch.zeros_like(x)
+    return (x.masked_fill(missing, 0).sum(over, keepdim=True) / here.sum(over, keepdim=True).clamp_min(1)).nan_to_num()
+
+
+def _neighbours(x: Tensor, missing: Tensor, means: Tensor | None) -> Tensor:
+    """The mean of what came within the smallest window in which anything did; else of the map."""
+    axes = min(x.dim() - 2, 2)
+    planes = x.shape[-axes:]
+    values = x.masked_fill(missing, 0).reshape(1, -1, *planes)
+    here = (~missing).to(x.dtype).reshape(1, -1, *planes)
+    guess = torch.empty_like(values)
+    todo = here == 0
+    for size in _WINDOWS:
+        count = _box(here, size)
+        found = todo & (count > 0.5 / size**axes)
+        guess = torch.where(found, _box(values, size) / count, guess)
+        todo &= ~found
+        if size >= 2 * max(planes) or not bool(todo.any()):
+            break
+    guess = guess.reshape(x.shape)
+    return torch.where(todo.reshape(x.shape), _means(x, missing, means), guess) if bool(todo.any()) else guess
+
+
+def _box(x: Tensor, size: int) -> Tensor:
+    """The mean over windows of `size` a side, zeros beyond the rim counted."""
+    pad = size // 2
+    if x.dim() == 3:
+        return F.avg_pool1d(x, size, 1, pad)
+    # One axis after the other: size additions an element instead of size squared.
+    return F.avg_pool2d(F.avg_pool2d(x, (1, size), 1, (0, pad)), (size, 1), 1, (pad, 0))
+
+
+def _pooled_neighbours(x: Tensor, missing: Tensor, present: Tensor, means: Tensor | None, branch: Branch) -> Tensor:
+    """For a pruned cut before a max-pooling: missing elements of a window of which nothing came are
+    what the windows around it come out as; those of other windows are not its greatest."""
+    assert branch.pool is not None
+    along = [1, -1, *[1] * (x.dim() - 2)]
+    sign, refill = branch.sign.to(x).reshape(along), branch.refill.to(x).reshape(along)
+    edge = branch.edge.to(x).reshape(along)
+    s = torch.where(present, x * sign, -math.inf)
+    greatest = branch.pool.greatest(s)
+    got = greatest > -math.inf
+    unknown = ~got & (branch.pool.greatest(missing.to(x.dtype)) > 0)
+    pooled = torch.where(got, greatest, edge * sign)
+    centre = None if means is None else torch.maximum(means.to(x).reshape(along) * sign, edge * sign).flatten()
+    guess = torch.where(unknown, _neighbours(pooled, unknown, centre), -math.inf)
+    spread = branch.pool.spread(guess, tuple(x.shape[2:])) * sign
+    return torch.where(torch.isfinite(spread), spread, refill)
+
+
+def calibrate(captured: Captured, inputs: Sequence[tuple[Tensor, ...]], cut: int) -> tuple[MapOrder, ...]:
+    """Means and importance of the feature maps of a cut's live set, from samples.
+
+    Importance is the mean absolute value of a map's elements about the map's own mean.
+
+    Args:
+        inputs: of the model, of the batch it was captured with, one tuple a run.
+    """
+    if not inputs:
+        raise UserError("calibration needs at least one sample")
+    executor = StageExecutor(captured, threads=torch.get_num_threads())
+    sums: dict[int, list[Tensor]] = {}
+    for sample in inputs:
+        live = executor.run_tensors(0, cut, dict(zip(captured.graph.inputs, sample, strict=True)))
+        for t, x in live.items():
+            if x.dim() < 2 or not (x.is_floating_point() or x.dtype == torch.uint8):
+                continue
+            flat = x.double().movedim(map_axis(captured, t), 0).flatten(1)
+            sums.setdefault(t, []).append(torch.stack([flat.mean(1), flat.abs().mean(1)]))
+    orders = []
+    for t, parts in sorted(sums.items()):
+        means, importance = torch.stack(parts).mean(0)
+        order = torch.argsort(importance, descending=True, stable=True)
+        orders.append(MapOrder(tensor=t, order=tuple(order.tolist()), means=tuple(means.tolist())))
+    return tuple(orders)

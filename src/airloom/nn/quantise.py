@@ -1,0 +1,57 @@
+"""Numbers on the wire: as they are, in 16 bits, or in 8 with a scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Of 256 values one says that the element was left out: masks may travel with elements they leave out.
+LEFT_OUT = -128
+_STEPS = 254
+_HALF = (-65504.0, 65504.0)
+
+
+def quantise(x: Tensor, wire: torch.dtype, keep: Tensor | None = None) -> tuple[Tensor, float, float]:
+    """x in the type `wire`, with scale and zero: x = scale * (value - zero).
+
+    int8 spreads the range of what `keep` keeps evenly over 255 values, the least of them exactly
+    representable; the rest becomes `LEFT_OUT`. float16 clamps at its greatest number, 65504.
+    """
+    if wire == torch.float16 and x.dtype != wire:
+        limit = torch.finfo(wire).max
+        return x.clamp(-limit, limit).to(wire), 1.0, 0.0
+    if wire != torch.int8 or not x.is_floating_point():
+        return x, 1.0, 0.0
+    x = x.float()
+    if keep is not None:
+        # Any kept number in place of the others leaves the range as it is.
+        first = int(keep.reshape(-1).to(torch.uint8).argmax()) if keep.numel() else 0
+        x = torch.where(keep, x, x.reshape(-1)[first] if x.numel() else x)
+    low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
+    scale = float(np.float32((high - low) / _STEPS)) if high > low else float(np.float32(max(abs(low), 1.0)))
+    if not math.isfinite(1.0 / scale) or scale == 0.0:
+        scale = float(np.finfo(np.float32).tiny)
+    q = ((x - low) / scale).round_().clamp_(0, _STEPS).sub_(_STEPS // 2).to(torch.int8)
+    if keep is not None:
+        q = q.masked_fill_(~keep, LEFT_OUT)
+    return q, scale, float(np.float32(-(_STEPS // 2) - low / scale))
+
+
+def dequantise(values: NDArray[Any], scale: float, zero: float, dtype: torch.dtype) -> NDArray[Any]:
+    """The numbers that `values` of the wire stand for, in a form that can be assigned to `dtype`'s own
+    (bits, where `dtype` is bfloat16 and numpy has none)."""
+    if values.dtype == np.int8 and dtype.is_floating_point:
+        values = values.astype(np.float32)
+        values -= np.float32(zero)
+        values *= np.float32(scale)
+    if dtype == torch.bfloat16 and values.dtype != np.uint16:
+        bits: NDArray[Any] = torch.tensor(values).to(dtype).view(torch.uint16).numpy()
+        return bits
+    if dtype == torch.float16 and values.dtype == np.float32:
+        return np.clip(values, *_HALF).astype(np.float16)
+    return values
