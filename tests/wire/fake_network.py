@@ -37,11 +37,20 @@ class Network:
         late_s: Callable[[], float] = lambda: 0.0,
         probe: bool = False,
         allow: Allow | None = None,
+        known_loss: float = 0.0,
         sender_limits: SenderLimits | None = None,
     ) -> None:
         self.now_s = 100.0
         self.a = LinkProtocol(THERE, BACK, rate_bps=rate_bps, sender_limits=sender_limits, probe=probe)
-        self.b = LinkProtocol(BACK, THERE, rate_bps=rate_bps, receiver_limits=limits, probe=probe, allow=allow)
+        self.b = LinkProtocol(
+            BACK,
+            THERE,
+            rate_bps=rate_bps,
+            receiver_limits=limits,
+            probe=probe,
+            allow=allow,
+            recv_loss=known_loss,
+        )
         self._paths = {id(self.a): (there, self.b), id(self.b): (back, self.a)}
         self._heap: list[tuple[float, int, object, bytes | None]] = []
         self._wakes = {id(self.a): math.inf, id(self.b): math.inf}

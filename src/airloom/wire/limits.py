@@ -25,7 +25,7 @@ class ReceiverLimits:
     rounds: int = 4
     patience_s: float = 1.0
     max_missing: float = 0.5
-    head_room: bool = False
+    head_room: bool = True
 
 
 class Budget:

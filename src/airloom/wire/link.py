@@ -44,6 +44,7 @@ class LinkProtocol:
         budget: Budget | None = None,
         probe: bool = True,
         allow: Allow | None = None,
+        recv_loss: float = 0.0,
     ) -> None:
         if send_key == recv_key:
             raise ValueError("each direction of a link needs a key of its own")
@@ -51,7 +52,9 @@ class LinkProtocol:
         self._replays = ReplayWindow()
         self.tag = self._opener.tag
         self.sender = MessageSender(Sealer(send_key), rate_bps=rate_bps, limits=sender_limits, probe=probe)
-        self.receiver = MessageReceiver(self._opener, limits=receiver_limits, budget=budget, allow=allow)
+        self.receiver = MessageReceiver(
+            self._opener, limits=receiver_limits, budget=budget, allow=allow, loss=recv_loss
+        )
         self._drops: dict[str, int] = {}
 
     def send(self, parts: Sequence[bytes | memoryview], now_s: float) -> int | None:

@@ -10,7 +10,7 @@ MIN_BLOCKS = 3
 _MIN_SPREAD_S = 50e-6
 _PAUSE_S = 0.01
 _NEWS_TRAINS, _NEWS_S = 3, 0.06
-_MAX_LOSS_CORRECTED = 0.3
+_MAX_LOSS_CORRECTED, _MORE_LOSS = 0.3, 0.2
 
 
 class TrainMeter:
@@ -19,9 +19,12 @@ class TrainMeter:
     Blocks of a train left back to back, so the link's own rate spaces them. Hosts delay single
     packets by a millisecond or so, and busy hosts by far more; the estimate is that of the middle
     half of the last trains.
+
+    `loss` is the share that the link itself is known to lose: trains with far more met a full buffer.
     """
 
-    def __init__(self, *, trains: int = 12, age_s: float = 10.0) -> None:
+    def __init__(self, *, trains: int = 12, age_s: float = 10.0, loss: float = 0.0) -> None:
+        self._most_loss = max(_MAX_LOSS_CORRECTED, min(loss + _MORE_LOSS, 0.99))
         self._samples: deque[tuple[float, float, float]] = deque(maxlen=trains)  # (bit/s, spread_s, at_s)
         self._age_s = age_s
         self._train = -1
@@ -52,7 +55,7 @@ class TrainMeter:
             # Blocks lost on the way took their time on the link; a train with many losses met a
             # full buffer instead, and those never did.
             expected = self._last_index - self._first_index + 1
-            if self._blocks < expected <= self._blocks / (1.0 - _MAX_LOSS_CORRECTED):
+            if self._blocks < expected <= self._blocks / (1.0 - self._most_loss):
                 nbytes *= (expected - 1) / (self._blocks - 1)
             if nbytes:
                 self._samples.append((nbytes * 8.0 / spread_s, spread_s, self._last_s))

@@ -49,9 +49,13 @@ class Pace:
 
     def measured(self, rate_bps: float) -> None:
         """The receiver measured `rate_bps` (0: it could not); what was delivered counts where it is more."""
-        rate_bps = max(rate_bps, self._delivery.rate_bps)
+        delivered_bps = self._delivery.rate_bps
         if not rate_bps:
-            return
+            # A lower bound slows nothing down: while repairs leave, hardly a block arrives for the first time.
+            told = self._told_bps if self._told_bps is not None and math.isfinite(self._told_bps) else 0.0
+            if delivered_bps <= (self.measured_bps or told):
+                return
+        rate_bps = max(rate_bps, delivered_bps)
         # One noisy sample must not open the gates.
         rate_bps = min(rate_bps, 4 * self.bps)
         old = self.measured_bps

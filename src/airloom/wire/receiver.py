@@ -74,7 +74,7 @@ class MessageReceiver:
     """Receives from one peer. Sans I/O: `block` and `mark` take what is authentic, `events` tells.
 
     `allow` is asked once the head of a message is here, and again when repairs of it were lost;
-    None asks for everything.
+    None asks for everything. `loss` is what the link is known to lose of its own.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class MessageReceiver:
         limits: ReceiverLimits | None = None,
         budget: Budget | None = None,
         allow: Allow | None = None,
+        loss: float = 0.0,
     ) -> None:
         self._opener, self._allow = opener, allow
         self.limits = limits or ReceiverLimits()
@@ -105,7 +106,7 @@ class MessageReceiver:
         self._repeat_s = math.inf
         self._repeat_gap_s = _MIN_REPEAT_S
         self._rtt_s = 0.0
-        self._trains = TrainMeter()
+        self._trains = TrainMeter(loss=loss)
         self.loss_meter = LossMeter()
         self.events: list[Complete] = []
         self.counts: dict[str, int] = {}
