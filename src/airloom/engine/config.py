@@ -6,6 +6,7 @@ from typing import Literal
 
 from airloom.core.framing import Framing
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Device, Topology
 from airloom.core.value import Value
 
@@ -61,6 +62,7 @@ class HostConfig(Value, frozen=True, dict=True):
             a pinned plan waits for its inputs.
         pinned_fallback: what a source does while a device of its pinned plan is down: run the
             whole model itself, or follow the tables.
+        contract: the accuracy to keep and what each cut bears; None carries every cut raw and whole.
     """
 
     device: str
@@ -76,6 +78,7 @@ class HostConfig(Value, frozen=True, dict=True):
     pinned_fallback: Literal["self", "table"] = "self"
     attempts: AttemptPolicy = AttemptPolicy()
     wave: WavePolicy = WavePolicy()
+    contract: Contract | None = None
 
     @property
     def num_operators(self) -> int:
