@@ -1,0 +1,301 @@
+"""All that is measured at one cut of one model; the result is plain data for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from evaluate import Damage, Losses, blocks_lost, clean_scores, elements_lost, evaluate, ideal_importance
+from link import independent
+from schemes import (
+    FLOAT32,
+    FLOOR_POINTS,
+    HALF,
+    PRUNED,
+    SCATTERED,
+    TUNED,
+    bearable,
+    by_attempts,
+    exponential,
+    fitting,
+    once,
+    repaired_at_once,
+    transmission,
+    whole,
+)
+from subjects import Data, Subject, cut_index
+from torch import Tensor
+
+from airloom.core.coding import RAW, Coding
+from airloom.core.tolerance import CutTolerance
+from airloom.nn.tolerance.halves import Halves
+from airloom.nn.tolerance.maps import calibrate
+from airloom.nn.tolerance.measuring import measure_cut
+from airloom.nn.tolerance.samples import Samples
+from airloom.nn.tolerance.tuning import fine_tune
+from airloom.planner.accuracy import accuracy_at
+
+BLER_GRID = tuple(round(0.05 * k, 2) for k in range(20))
+Failures = Callable[[float], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rates: error rates of the tolerance profile.
+        calibration, draws: samples and draws of it.
+        samples: fresh samples of each seed; other ones each time where there are enough.
+        blers: of the results.
+        tune_steps: of fine-tuning the receiving half.
+    """
+
+    rates: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    calibration: int = 2000
+    draws: int = 2
+    samples: int = 1000
+    seeds: int = 5
+    blers: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95)
+    tune_steps: int = 150
+    messages: int = 200
+
+
+QUICK = Effort(
+    rates=(0.2, 0.4, 0.6, 0.8, 0.95), calibration=300, draws=1, samples=150, seeds=2, blers=(0.1, 0.5, 0.9),
+    tune_steps=20, messages=50,
+)  # fmt: skip
+
+
+def seeds_of(samples: Samples, effort: Effort) -> list[Samples]:
+    """The fresh samples of each seed: parts that do not overlap, or all of them each time."""
+    count = effort.samples
+    if count * effort.seeds > len(samples):
+        return [samples.first(count)] * effort.seeds
+    return [
+        Samples(
+            tuple(x[k * count : (k + 1) * count] for x in samples.inputs), samples.labels[k * count : (k + 1) * count]
+        )
+        for k in range(effort.seeds)
+    ]
+
+
+class CutWork:
+    """One cut of one model.
+
+    Args:
+        failures: BLER of a first attempt -> failure of every attempt (HARQ with combining).
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        halves: Halves,
+        data: Data,
+        place: int,
+        effort: Effort,
+        *,
+        failures: Failures,
+        seed: int = 0,
+    ) -> None:
+        self.subject, self.halves, self.data, self.effort, self.seed = subject, halves, data, effort, seed
+        self.failures = failures
+        self.cut = cut_index(halves.graph, subject.cuts[place].after)
+        self.title = subject.cuts[place].title
+        self.calibration = data.calibration.first(effort.calibration)
+        self.maps = {order.tensor: order for order in calibrate(halves, self.calibration.first(128), [self.cut])}
+        self.tuned: Halves | None = None
+
+    def rng(self, *what: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.cut, *what])
+
+    def tune(self, weights: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
+        """Receiving half for the tuned codings: trained now on training samples, or of `weights` made before."""
+        coding = fitting(self.halves.host, self.cut, TUNED)
+        if weights is None:
+            weights = fine_tune(
+                self.halves, self.cut, coding, self.data.train, rng=self.rng(1), seconds=None,
+                steps=self.effort.tune_steps, block_bytes=self.subject.block_bytes, maps=self.maps,
+                classes=not self.subject.speech, lr=0.002 if self.subject.speech else 0.01,
+            )  # fmt: skip
+        self.tuned = self.halves.tuned(weights)
+        return weights
+
+    def receiver(self, coding: Coding) -> Halves:
+        if not coding.tuned:
+            return self.halves
+        assert self.tuned is not None, "tune first"
+        return self.tuned
+
+    def profile(self, coding: Coding, pattern: str = "burst") -> CutTolerance:
+        return measure_cut(
+            self.receiver(coding), self.calibration, self.cut, coding, pattern=pattern,
+            block_bytes=self.subject.block_bytes, error_rates=self.effort.rates, draws=self.effort.draws,
+            rng=self.rng(2, len(coding.name), pattern == "burst"), score=self.subject.score, maps=self.maps,
+        )  # fmt: skip
+
+    def run(self, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+        """Profile, choice of codings, results on fresh samples, times."""
+        graph, subject = self.halves.graph, self.subject
+        if self.tuned is None:
+            self.tune()
+            note("tuned")
+        pruned, scattered = (fitting(self.halves.host, self.cut, c) for c in (PRUNED, SCATTERED))
+        wanted = dict.fromkeys([RAW, pruned, *(fitting(self.halves.host, self.cut, c) for c in (*FLOAT32, *HALF))])
+        entries = {}
+        for coding in wanted:
+            entries[coding] = self.profile(coding)
+            note(f"profile {coding.name}")
+        random = self.profile(RAW, "random")
+        clean = entries[RAW].clean
+        floor = clean - FLOOR_POINTS
+        share = {coding: bearable(entry, floor) for coding, entry in entries.items()}
+        best = self.choose(entries, share, FLOAT32)
+        half = self.choose(entries, share, (*FLOAT32, *HALF))
+        paper_share = bearable(entries[scattered], floor, paper=True)
+        plans: dict[str, tuple[Coding, float, Callable[..., Losses]]] = {
+            "raw": (RAW, 0.0, once),
+            "pruned": (pruned, 0.0, once),
+            "pruned_harq": (pruned, 0.0, whole),
+            "neuromessenger": (scattered, paper_share, by_attempts),
+            "airloom": (best, share[best], repaired_at_once),
+            "airloom_any_precision": (half, share[half], repaired_at_once),
+        }
+        results = {}
+        cleans = [clean_scores(self.halves, part, subject.score) for part in seeds_of(self.data.test, self.effort)]
+        for name, plan in plans.items():
+            results[name] = self.results(name, *plan, entries=entries, cleans=cleans)
+            note(f"results {name}")
+        return {
+            "model": subject.name, "title": self.title, "cut": self.cut,
+            "after": graph.operators[self.cut - 1].name,
+            "block_bytes": subject.block_bytes, "resource_blocks": subject.prbs,
+            "raw_nbytes": graph.cut_nbytes(self.cut),
+            "raw_blocks": graph.cut_nbytes(self.cut) / subject.block_bytes,
+            "calibration_clean": clean, "floor": floor,
+            "test_clean": float(np.mean([c.mean() for c in cleans])),
+            "chosen": best.name, "chosen_any_precision": half.name,
+            "profiles": [self.described(entry, floor, share[entry.coding]) for entry in entries.values()]
+            + [self.described(random, floor, bearable(random, floor))],
+            "schemes": results,
+            "fresh": self.fresh(entries[best], cleans),
+            "ideal_importance": self.importance(cleans) if subject.speech else [],
+        }  # fmt: skip
+
+    def choose(
+        self, entries: Mapping[Coding, CutTolerance], share: Mapping[Coding, float], among: Sequence[Coding]
+    ) -> Coding:
+        """The coding with the least mean time from BLER 0 to 0.95 under the floor."""
+
+        def seconds(coding: Coding) -> float:
+            entry = entries[coding]
+            wire = [
+                transmission(
+                    entry.nbytes / entry.block_bytes, repaired_at_once(self.failures(bler), share[coding]),
+                    rng=self.rng(3), messages=30,
+                )[1]["wire_s"]
+                for bler in (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
+            ]  # fmt: skip
+            return float(np.mean(wire)) + entry.code_s + entry.decode_s
+
+        fit = dict.fromkeys(fitting(self.halves.host, self.cut, coding) for coding in among)
+        good = [coding for coding in fit if entries[coding].clean >= entries[RAW].clean - FLOOR_POINTS / 2]
+        return min(good, key=seconds)
+
+    def results(
+        self, name: str, coding: Coding, share: float, policy: Callable[..., Losses], *,
+        entries: Mapping[Coding, CutTolerance], cleans: Sequence[np.ndarray],
+    ) -> dict[str, Any]:  # fmt: skip
+        """Accuracy on fresh samples, by seed, and times."""
+        entry, effort = entries[coding], self.effort
+        cases = [policy(self.failures(bler), share) for bler in (0.0, *effort.blers)]
+        accuracy, blocks = [], []
+        for seed, part in enumerate(seeds_of(self.data.test, effort)):
+            if name == "pruned_harq" and coding == PRUNED and self.failures(0.5)[-1] == 0.0 and seed:
+                accuracy.append(cleans[seed].mean(keepdims=True).repeat(len(cases)))
+                continue
+            outcome = self.evaluated(coding, part, [blocks_lost(case) for case in cases], seed)
+            accuracy.append(outcome.scores.mean(1))
+            blocks.append(outcome.num_blocks.mean())
+        by_seed = np.array(accuracy)
+        drop = np.array([c.mean() for c in cleans])[:, None] - by_seed
+        mean_blocks = float(np.mean(blocks))
+        return {
+            "coding": coding.name, "tolerable": share, "nbytes": entry.nbytes, "side_nbytes": entry.side_nbytes,
+            "blocks": mean_blocks, "code_s": entry.code_s, "decode_s": entry.decode_s,
+            "points": [
+                {
+                    "bler": bler, "accuracy": float(by_seed[:, k].mean()), "drop": float(drop[:, k].mean()),
+                    "drop_by_seed": drop[:, k].tolist(), "attempts": cases[k].attempts, "let_go": cases[k].tolerable,
+                }
+                for k, bler in enumerate((0.0, *effort.blers))
+            ],
+            "times": [self.times(mean_blocks, entry, share, policy, bler) for bler in BLER_GRID],
+        }  # fmt: skip
+
+    def times(
+        self, blocks: float, entry: CutTolerance, share: float, policy: Callable[..., Losses], bler: float
+    ) -> dict[str, float]:
+        """Seconds with combining HARQ and with independent attempts."""
+        found: dict[str, float] = {"bler": bler}
+        for suffix, failures in (("", self.failures), ("_independent", independent)):
+            _, seconds = transmission(
+                blocks, policy(failures(bler), share), rng=self.rng(4), messages=self.effort.messages
+            )
+            found |= {f"{key}{suffix}": value for key, value in seconds.items()}
+        coding_s = entry.code_s + entry.decode_s
+        return found | {
+            "total_s": found["wire_s"] + coding_s,
+            "total_s_independent": found["wire_s_independent"] + coding_s,
+        }
+
+    def evaluated(self, coding: Coding, part: Samples, cases: Sequence[Damage], seed: int):
+        return evaluate(
+            self.receiver(coding), part, self.cut, coding, cases, block_bytes=self.subject.block_bytes,
+            score=self.subject.score, maps=self.maps, rng=self.rng(5, seed),
+        )  # fmt: skip
+
+    def fresh(self, entry: CutTolerance, cleans: Sequence[np.ndarray]) -> dict[str, Any]:
+        """G against accuracy measured on samples and draws that it has not seen, nothing repaired.
+
+        The fresh samples may be easier or harder as such, so accuracies are compared as drops too.
+        """
+        rates = (0.0, *self.effort.blers)
+        cases = [blocks_lost(Losses((rate,))) for rate in rates]
+        measured = np.mean([
+            self.evaluated(entry.coding, part, cases, 100 + seed).scores.mean(1)
+            for seed, part in enumerate(seeds_of(self.data.test, self.effort))
+        ], axis=0)  # fmt: skip
+        shift = float(np.mean([c.mean() for c in cleans])) - self.profile_clean(entry)
+        found: dict[str, Any] = {"coding": entry.coding.name, "rates": rates, "measured": measured.tolist()}
+        for curve in (entry.curves[0], exponential(entry)):
+            predicted = np.array([accuracy_at(curve, rate) for rate in rates])
+            found[f"mae_{curve.kind}"] = float(np.abs(predicted - measured).mean())
+            found[f"mae_{curve.kind}_drop"] = float(np.abs(predicted + shift - measured).mean())
+        return found | {"better": entry.curves[0].kind}
+
+    def profile_clean(self, entry: CutTolerance) -> float:
+        return float(np.mean(clean_scores(self.halves, self.calibration, self.subject.score)))
+
+    def importance(self, cleans: Sequence[np.ndarray]) -> list[dict[str, float]]:
+        """The paper's ideal importance coding of the raw live set beside single elements lost at random."""
+        rates = self.effort.blers
+        cases = [*(ideal_importance(rate) for rate in rates), *(elements_lost(rate) for rate in rates)]
+        part = seeds_of(self.data.test, self.effort)[0]
+        means = self.evaluated(RAW, part, cases, 200).scores.mean(1)
+        return [
+            {"rate": rate, "accuracy": float(means[k]), "random": float(means[len(rates) + k])}
+            for k, rate in enumerate(rates)
+        ]
+
+    @staticmethod
+    def described(entry: CutTolerance, floor: float, share: float) -> dict[str, Any]:
+        return {
+            "coding": entry.coding.name, "pattern": entry.pattern, "nbytes": entry.nbytes, "clean": entry.clean,
+            "side_nbytes": entry.side_nbytes, "code_s": entry.code_s, "decode_s": entry.decode_s,
+            "blocks": entry.num_blocks, "tolerable": share,
+            "points": [[p.error_rate, p.accuracy, p.spread] for p in entry.points],
+            "curves": [[c.kind, c.mae, c.margin] for c in entry.curves],
+        }  # fmt: skip
