@@ -41,6 +41,7 @@ MAX_STREAMS = 1 << 13
 
 _UNIT = struct.Struct("<HHII")
 _SCALE = struct.Struct("<ff")
+_SCALED_UNIT = struct.Struct("<HHIIff")
 _U16 = struct.Struct("<H")
 _SCALED = 1 << 13
 _ESCAPE = 255
@@ -128,13 +129,12 @@ def pack(streams: Sequence[Stream], *, first_room: int, room: int) -> bytearray:
             raise ValueError(f"stream {number} is no single row of values, with a mask as long")
         if len(stream.values) == 0:
             continue
-        scaled = stream.scale != 1.0 or stream.zero != 0.0
-        tail = _SCALE.pack(stream.scale, stream.zero) if scaled else b""
-        tag = number | (_SCALED if scaled else 0)
+        scale = (stream.scale, stream.zero) if stream.scale != 1.0 or stream.zero != 0.0 else ()
+        tag = number | (_SCALED if scale else 0)
         if stream.keep is None:
-            _pack_dense(writer, tag, tail, stream.values)
+            _pack_dense(writer, tag, scale, stream.values)
         else:
-            _pack_masked(writer, tag, tail, stream.values, stream.keep)
+            _pack_masked(writer, tag, scale, stream.values, stream.keep)
     return bytearray().join(writer.parts)
 
 
@@ -152,76 +152,91 @@ class _Writer:
         self.free = self.room
 
 
-def _pack_dense(writer: _Writer, tag: int, tail: bytes, values: NDArray[Any]) -> None:
+def _pack_dense(writer: _Writer, tag: int, scale: tuple[float, ...], values: NDArray[Any]) -> None:
     itemsize, total, start = values.itemsize, len(values), 0
-    data, head = np.ascontiguousarray(values).data.cast("B"), _UNIT.size + len(tail)
+    data, head = np.ascontiguousarray(values).data.cast("B"), _SCALED_UNIT if scale else _UNIT
     tag |= DENSE << 14
     while start < total:
-        budget = min(writer.free, _MAX_UNIT) - head
+        budget = min(writer.free, _MAX_UNIT) - head.size
         if budget < min(_LEAST, (total - start) * itemsize):
             writer.turn()
             continue
         count = min(budget // itemsize, total - start)
         stop = start + count
-        writer.parts += (_UNIT.pack(tag, 0, start, count), tail, data[start * itemsize : stop * itemsize])
-        writer.free -= head + count * itemsize
+        writer.parts += (head.pack(tag, 0, start, count, *scale), data[start * itemsize : stop * itemsize])
+        writer.free -= head.size + count * itemsize
         start = stop
 
 
-def _pack_masked(writer: _Writer, tag: int, tail: bytes, values: NDArray[Any], keep: NDArray[np.bool_]) -> None:
-    itemsize, total, head = values.itemsize, len(values), _UNIT.size + len(tail)
+def _pack_masked(
+    writer: _Writer, tag: int, scale: tuple[float, ...], values: NDArray[Any], keep: NDArray[np.bool_]
+) -> None:
+    itemsize, total, head = values.itemsize, len(values), _SCALED_UNIT if scale else _UNIT
     index = np.flatnonzero(keep)
     if len(index) == total:
-        _pack_dense(writer, tag, tail, values)
+        _pack_dense(writer, tag, scale, values)
         return
     bits = np.packbits(keep)
+    bitmap = bits.tobytes()
     kept_data = values.take(index).data.cast("B")
     data: memoryview | None = None
+    gap_sizes: memoryview | None = None
     groups = len(bits)
     # sizes[g]: bytes of the first g groups of 8 elements as a bitmap; sizes[g] - g are those of their values.
-    counted = np.empty(groups + 1, np.int64)
-    counted[0] = 0
-    np.cumsum(np.bitwise_count(bits), dtype=np.int64, out=counted[1:])
+    counted = _counted(bits)
     sizes = (counted * itemsize + np.arange(groups + 1)).data
-    bitmap = bits.tobytes()
-    gap_sizes: memoryview | None = None
-    parts, at = writer.parts, 0
+    parts, free, room, at, base = writer.parts, writer.free, writer.room, 0, 0
+    whole, least, limit = sizes[groups], _LEAST, groups + 1
+    # This loop runs once a block, and a block takes a link no longer than some 100 microseconds.
     while at < groups:
-        budget = min(writer.free, _MAX_UNIT) - head
-        base = sizes[at]
-        if budget < _LEAST and (budget < 0 or budget < sizes[groups] - base):
-            writer.turn()
+        budget = (free if free < _MAX_UNIT else _MAX_UNIT) - head.size
+        if budget < least and budget < whole - base:
+            parts.append(bytes(free))
+            free = room
             continue
-        stop = bisect_right(sizes, base + budget, at, min(groups, at + budget) + 1) - 1
-        span = stop - at
-        nbytes = sizes[stop] - base
-        kind = BITMAP
-        if nbytes - span < span * itemsize:  # under one element in 8
+        high = at + budget + 1  # a group takes a byte or more
+        stop = bisect_right(sizes, base + budget, at, high if high < limit else limit) - 1
+        end = sizes[stop]
+        span, nbytes = stop - at, end - base
+        if nbytes < span * (1 + itemsize):  # under one element in 8
             if gap_sizes is None:
                 gap_sizes = _gap_sizes(index, counted, itemsize)
             reach = bisect_right(gap_sizes, gap_sizes[at] + budget - _U16.size, at) - 1
             if reach > stop or gap_sizes[reach] - gap_sizes[at] + _U16.size < nbytes:
-                kind, stop = GAPS, reach
+                first, last = base - at, sizes[reach] - reach
+                spaces = _gaps(index[first // itemsize : last // itemsize], 8 * at)
+                kept, count = (last - first) // itemsize, min(8 * reach, total) - 8 * at
+                parts += (head.pack(tag | GAPS << 14, kept, 8 * at, count, *scale), _U16.pack(len(spaces)), spaces)
+                parts.append(kept_data[first:last])
+                free -= head.size + _U16.size + len(spaces) + last - first
+                at, base = reach, sizes[reach]
+                continue
         elif nbytes > 8 * span * itemsize and budget >= 8 * itemsize:
-            kind, stop = DENSE, min(at + budget // (8 * itemsize), groups)
-        start, count = 8 * at, min(8 * stop, total) - 8 * at
-        first, last = sizes[at] - at, sizes[stop] - stop
-        kept = (last - first) // itemsize
-        if kind == BITMAP:
-            parts += (_UNIT.pack(tag | BITMAP << 14, kept, start, count), tail, bitmap[at:stop], kept_data[first:last])
-            writer.free -= head + stop - at + last - first
-        elif kind == DENSE:
             if data is None:
                 data = np.ascontiguousarray(values).data.cast("B")
-            low, high = start * itemsize, (start + count) * itemsize
-            parts += (_UNIT.pack(tag | DENSE << 14, 0, start, count), tail, data[low:high])
-            writer.free -= head + high - low
-        else:
-            spaces = _gaps(index[first // itemsize : last // itemsize], start)
-            parts += (_UNIT.pack(tag | GAPS << 14, kept, start, count), tail)
-            parts += (_U16.pack(len(spaces)), spaces, kept_data[first:last])
-            writer.free -= head + _U16.size + len(spaces) + last - first
-        at = stop
+            stop = min(at + budget // (8 * itemsize), groups)
+            count = min(8 * stop, total) - 8 * at
+            parts.append(head.pack(tag | DENSE << 14, 0, 8 * at, count, *scale))
+            parts.append(data[8 * at * itemsize : (8 * at + count) * itemsize])
+            free -= head.size + count * itemsize
+            at, base = stop, sizes[stop]
+            continue
+        count = 8 * span if stop < groups else total - 8 * at
+        parts += (
+            head.pack(tag | BITMAP << 14, (nbytes - span) // itemsize, 8 * at, count, *scale),
+            bitmap[at:stop],
+            kept_data[base - at : end - stop],
+        )
+        free -= head.size + nbytes
+        at, base = stop, end
+    writer.free = free
+
+
+def _counted(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """counted[g]: how many bits are set in the first g bytes."""
+    counted = np.zeros(len(bits) + 1, np.int64)
+    np.cumsum(np.bitwise_count(bits), dtype=np.int64, out=counted[1:])
+    return counted
 
 
 def _gap_sizes(index: NDArray[np.intp], counted: NDArray[np.int64], itemsize: int) -> memoryview:
@@ -303,6 +318,21 @@ def side_nbytes(
     view = memoryview(blob).cast("B") if len(blob) else memoryview(b"")
     units, _ = _read_units(view, (), specs, first_room, room)
     return len(view) - sum(unit.end - unit.data for found in units for unit in found)
+
+
+def blocks_of(
+    blob: bytes | bytearray | memoryview, specs: Sequence[StreamSpec], *, first_room: int, room: int
+) -> list[NDArray[np.int32]]:
+    """For each stream of a whole blob the block of each element: the one that it is lost with."""
+    view = memoryview(blob).cast("B") if len(blob) else memoryview(b"")
+    units, _ = _read_units(view, (), specs, first_room, room)
+    found = []
+    for spec, stream in zip(specs, units, strict=True):
+        blocks = np.zeros(spec.count, np.int32)
+        for unit in stream:
+            blocks[unit.start : unit.stop] = 0 if unit.marks < first_room else 1 + (unit.marks - first_room) // room
+        found.append(blocks)
+    return found
 
 
 def _whole_blocks(
@@ -405,8 +435,7 @@ def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp
         raise WireError("a bitmap of more elements than the stream has")
     masked = [(unit.start, unit.stop, unit.kept) for unit in units if unit.kind == BITMAP]
     if masked:
-        counted = np.zeros(len(bits) + 1, np.int64)
-        np.cumsum(np.bitwise_count(bits), dtype=np.int64, out=counted[1:])
+        counted = _counted(bits)
         start, stop, kept = np.array(masked).T
         if (counted[stop + 7 >> 3] - counted[start >> 3] != kept).any():
             raise WireError("a bitmap that does not have as many values as it says")
@@ -420,7 +449,7 @@ def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp
             if len(places) != unit.kept or (len(ahead) and unit.start + ahead[-1] > unit.stop):
                 raise WireError("gaps that do not lead to as many values as they say")
             present[places] = 1
-    return np.flatnonzero(present[:total])
+    return np.flatnonzero(present[:total].view(np.bool_))  # several times as fast as on integers
 
 
 def _spread(sparse: Sparse, spec: StreamSpec) -> Unpacked:
