@@ -92,3 +92,43 @@ def made_up(graph: ModelGraph, seed: int) -> tuple[Inputs, list[int]]:
 
     some = [tuple(random(spec) for spec in specs) for _ in range(16)]
     return (lambda k: some[k % len(some)]), []
+
+
+def read_labelled(file: Path) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """The inputs and the labels of a .npz file: the array `labels`, and all others in their order.
+
+    Raises:
+        ConfigError: it cannot be read, has no `labels`, or other numbers of rows.
+    """
+    import zipfile
+
+    import numpy as np
+
+    from airloom.errors import ConfigError
+
+    where = str(file)
+    try:
+        with file.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            named = {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else {}
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror or 'the file is damaged'}", where=where) from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ConfigError(
+            "not arrays of numbers: write them with numpy.savez(FILE, x=..., labels=...)", where=where
+        ) from None
+    labels = named.pop("labels", None)
+    if labels is None or not named:
+        found = ", ".join(named) or "none"
+        raise ConfigError(
+            f"expected arrays of inputs and one called `labels`, found {found}: numpy.savez(FILE, x=..., labels=...)",
+            where=where,
+        )
+    arrays = list(named.values())
+    if labels.ndim == 0 or any(array.ndim == 0 or len(array) != len(labels) for array in arrays):
+        rows = ", ".join(f"{name} {len(a) if a.ndim else 'no'}" for name, a in named.items())
+        raise ConfigError(
+            f"{len(labels) if labels.ndim else 'no'} labels, and rows of {rows}: give each sample its label",
+            where=where,
+        )
+    return arrays, labels

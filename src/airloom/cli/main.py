@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "airloom.cli.doctor",
     "capture": "airloom.cli.capture",
     "profile": "airloom.cli.profile",
+    "tolerance": "airloom.cli.tolerance",
     "plan": "airloom.cli.plan",
     "run": "airloom.cli.run",
     "node": "airloom.cli.node",

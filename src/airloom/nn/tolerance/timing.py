@@ -1,0 +1,19 @@
+"""Seconds of a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+
+def timed(work: Callable[[], object], *, seconds: float = 0.1, least: int = 3, most: int = 50) -> float:
+    """Median seconds of one call of `work`, called for about `seconds`, at least `least` times."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(took) < least or (time.perf_counter() < end and len(took) < most):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return float(np.median(took))
