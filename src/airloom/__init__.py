@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from airloom.api import deploy as deploy
     from airloom.api import load_plan as load_plan
     from airloom.api import load_profile as load_profile
+    from airloom.api import load_tolerance as load_tolerance
     from airloom.api import load_topology as load_topology
     from airloom.api import plan as plan
     from airloom.api import profile as profile
     from airloom.api import simulate as simulate
+    from airloom.api import tolerance as tolerance
     from airloom.api import write_report as write_report
     from airloom.core.graph import ModelGraph as ModelGraph
     from airloom.core.plan import Plan as Plan
     from airloom.core.profile import Profile as Profile
     from airloom.core.run import RunRecord as RunRecord
+    from airloom.core.tolerance import Tolerance as Tolerance
     from airloom.core.topology import Conditions as Conditions
     from airloom.core.topology import Device as Device
     from airloom.core.topology import Link as Link
@@ -57,6 +60,9 @@ _HOME = {
     "load_topology": "airloom.api",
     "load_profile": "airloom.api",
     "load_plan": "airloom.api",
+    "load_tolerance": "airloom.api",
+    "tolerance": "airloom.api",
+    "Tolerance": "airloom.core.tolerance",
     "Planned": "airloom.api",
     "DeployOptions": "airloom.deployment",
     "read_trace": "airloom.report.trace",

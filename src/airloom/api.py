@@ -1,4 +1,4 @@
-"""What a program calls: capture, profile, plan, deploy, simulate, write_report.
+"""What a program calls: capture, profile, tolerance, plan, deploy, simulate, write_report.
 
     captured = airloom.capture("resnet20")
     profile = airloom.profile(captured)
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airloom import config
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract, Pattern, Tolerance
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event
 from airloom.errors import ConfigError
@@ -28,6 +29,7 @@ from airloom.planner import inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from airloom.core.coding import Coding
     from airloom.deployment import Deployment, DeployOptions
     from airloom.nn.captured import Captured
 
@@ -37,10 +39,12 @@ __all__ = [
     "deploy",
     "load_plan",
     "load_profile",
+    "load_tolerance",
     "load_topology",
     "plan",
     "profile",
     "simulate",
+    "tolerance",
     "write_report",
 ]
 
@@ -105,6 +109,74 @@ def profile(
     return measure(executor, device_name=device, seconds_budget=seconds_budget, progress=progress)
 
 
+def tolerance(
+    model: str | Captured,
+    inputs: Sequence[Any] | Any,
+    labels: Any,
+    *,
+    cuts: Sequence[int] | None = None,
+    codings: Sequence[str | Coding] = ("raw", "structured+neighbours"),
+    patterns: Sequence[Pattern] = ("burst",),
+    error_rates: Sequence[float] | None = None,
+    draws: int | None = None,
+    block_bytes: Sequence[int] | None = None,
+    large: Captured | None = None,
+    batch: int = 100,
+    score: Callable[[Any, Any], Any] | None = None,
+    metric: str = "top-1",
+    seed: int = 0,
+    threads: int = 1,
+    torch_device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Tolerance:
+    """Measure how much loss the cuts of `model` may bear: accuracy against the share of lost blocks.
+
+    `airloom tolerance` does the same from the command line, and fine-tunes the receiving half.
+
+    Args:
+        model: as hosts will run it: its graph's digest is the profile's.
+        inputs: test samples, one array an input of the model, row k of each is sample k.
+        labels: the right class of each sample, or what `score` takes.
+        cuts: None takes a handful that are worth measuring.
+        codings: by name (`core.coding`) or value; a cut that cannot have one is left out there.
+        patterns: `burst` loses whole blocks, `random` single elements.
+        error_rates, draws, block_bytes: at which rates, how many draws of errors at each, how large a block is.
+        large: the same model captured at a batch to measure with, which is faster; a model given
+            by name is captured at `batch` for it.
+        score: how right each answer is, 0 to 1, from the model's outputs and the labels; top-1 where None.
+        progress: called with how many more samples one pass has evaluated.
+
+    Raises:
+        ConfigError: no samples or labels that are none, NaN, a rate outside [0, 1], a cut that is not there.
+    """
+    import numpy as np
+
+    from airloom.core.coding import parse_coding
+    from airloom.nn import tolerance as measuring
+    from airloom.nn.tolerance.profile import chosen_cuts, measure
+
+    captured = capture(model) if isinstance(model, str) else model
+    if large is None:
+        large = capture(model, batch=batch) if isinstance(model, str) else captured
+    arrays = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    samples = measuring.Samples(tuple(np.asarray(array) for array in arrays), np.asarray(labels))
+    samples = measuring.check_samples(samples, captured.graph, classes=score is None, where="labels")
+    return measure(
+        measuring.Halves(captured, large, torch_device=torch_device, threads=threads),
+        samples,
+        cuts=chosen_cuts(captured.graph) if cuts is None else cuts,
+        codings=[parse_coding(coding) if isinstance(coding, str) else coding for coding in codings],
+        patterns=patterns,
+        error_rates=measuring.DEFAULT_RATES if error_rates is None else error_rates,
+        draws=measuring.DEFAULT_DRAWS if draws is None else draws,
+        block_bytes=(measuring.WIRE_BLOCK_BYTES,) if block_bytes is None else block_bytes,
+        score=measuring.top1 if score is None else score,
+        metric=metric,
+        seed=seed,
+        advance=progress,
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class Planned:
     """A plan with what it was made from, so that it can be run and priced again.
@@ -113,6 +185,8 @@ class Planned:
         plan: the decision; `airloom.files.write_value` puts it into a file.
         profiles: by device id; the one under "" is for all others.
         captured: the model, where planning had it; `deploy` needs it.
+        contract: the accuracy that was demanded, and the tolerance profile that says what it takes.
+        tuned_folder: where the profile's fine-tuned weights lie; None where it came without a file.
     """
 
     plan: Plan
@@ -121,6 +195,8 @@ class Planned:
     captured: Captured | None = None
     private_operators: int = 0
     result_returns: bool = True
+    contract: Contract | None = None
+    tuned_folder: Path | None = None
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -131,6 +207,11 @@ class Planned:
     def predicted_s(self) -> float:
         """Seconds that one request should take."""
         return self.plan.predicted_s
+
+    @property
+    def predicted_accuracy(self) -> float | None:
+        """What requests should come to; None without a tolerance profile."""
+        return self.plan.predicted_accuracy
 
     def __str__(self) -> str:
         parts = ", ".join(f"{stage.device} {stage.start}..{stage.stop - 1}" for stage in self.plan.stages)
@@ -149,8 +230,14 @@ def plan(
     private_operators: int = 0,
     result_returns: bool = True,
     runner_ups: int = 3,
+    tolerance: Tolerance | str | Path | None = None,
+    min_accuracy: float | None = None,
 ) -> Planned:
     """The assignment of operators to hosts that answers soonest; exact.
+
+    With a tolerance profile each cut may also go in one of the codings that were measured, with as
+    many blocks missing as `min_accuracy` leaves room for: cut, coding, protection, and on a radio
+    link the MCS, are chosen together.
 
     Args:
         model: what was captured, or a profile alone: planning needs no more than that, and no torch.
@@ -159,17 +246,22 @@ def plan(
         conditions: how the network differs from the topology now.
         private_operators: how many of the first operators must stay on the source.
         result_returns: whether the result travels back to the source.
+        tolerance: of `model`, or its file; see `airloom.tolerance`.
+        min_accuracy: the floor that every request must be predicted to keep, 0 to 1; None lets
+            nothing be lost, and takes a coding only where it costs no accuracy.
 
     Raises:
-        Infeasible: the limits leave no way; names the device and the bytes it is short of.
+        Infeasible: the limits leave no way, and names the device and the bytes it is short of; or
+            the floor is above the accuracy of the model with nothing lost.
         NoRoute: the topology has no path from source to sink.
-        ProfileMismatch: model and profile are not of the same graph.
+        ProfileMismatch: model, profile and tolerance profile are not of the same graph.
+        ConfigError: the floor is no share, or there is no tolerance profile for it.
     """
-    from airloom.planner.chain import solve
-    from airloom.planner.planning import make_plan
-    from airloom.planner.pricing import build_problem, profile_of
-    from airloom.planner.route import chain
+    from airloom.engine.radios import adapted_choices, radio_choices
+    from airloom.planner.decide import decide
 
+    known_losses = load_tolerance(tolerance) if isinstance(tolerance, str | Path) else tolerance
+    contract = inputs.contract_of(known_losses, min_accuracy)
     where = topology if isinstance(topology, Topology) else load_topology(topology, result_returns=result_returns)
     captured: Captured | None
     if isinstance(model, Profile):
@@ -179,16 +271,19 @@ def plan(
     profiles = inputs.load_profiles(where, known) if isinstance(known, Profile) else dict(known)
     if captured is not None:
         inputs.check_model(profiles, captured.graph)
-    problem = build_problem(
+    decided, _ = decide(
         where,
-        chain(where, conditions=conditions, result_returns=result_returns),
         profiles,
         conditions=conditions,
         private_operators=private_operators,
         result_returns=result_returns,
+        contract=contract,
+        choices=radio_choices(where, conditions),
+        adapted=adapted_choices(where, conditions),
+        runner_ups=runner_ups,
     )
-    decided = make_plan(problem, solve(problem), where, profile_of(where.source, profiles), runner_ups=runner_ups)
-    return Planned(decided, where, profiles, captured, private_operators, result_returns)
+    folder = Path(tolerance).absolute().parent if isinstance(tolerance, str | Path) else None
+    return Planned(decided, where, profiles, captured, private_operators, result_returns, contract, folder)
 
 
 # Inside `plan` the name is its argument.
@@ -231,13 +326,18 @@ def deploy(
         if planned.captured is None:
             raise ConfigError("this plan was made from a profile alone: plan with the captured model to deploy it")
         captured, topology, profiles = planned.captured, planned.topology, planned.profiles
-        limits = {"private_operators": planned.private_operators, "result_returns": planned.result_returns}
+        limits = {
+            "private_operators": planned.private_operators,
+            "result_returns": planned.result_returns,
+            "contract": planned.contract,
+            "tuned_folder": planned.tuned_folder,
+        }
     else:
         if topology is None or profiles is None:
             raise ConfigError("a captured model needs a topology and profiles to be deployed: pass them, or a plan")
         if follow == "plan" and plan is None:
             raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned, or `plan`")
-        captured, limits = planned, {}
+        captured, limits = planned, dict[str, Any]()
     chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
     pinned = load_plan(plan) if isinstance(plan, str | Path) else plan
     if isinstance(planned, Planned) and follow == "plan":
@@ -288,6 +388,11 @@ def load_topology(path: str | Path, *, result_returns: bool = True) -> Topology:
 def load_profile(path: str | Path) -> Profile:
     """Read a profile that `airloom profile`, a person or another tool wrote."""
     return inputs.load_profile(Path(path))
+
+
+def load_tolerance(path: str | Path) -> Tolerance:
+    """Read a tolerance profile that `airloom tolerance` wrote."""
+    return inputs.load_tolerance(Path(path))
 
 
 def load_plan(path: str | Path) -> Plan:

@@ -24,15 +24,17 @@ from airloom.config import merged
 from airloom.core.plan import Plan, Stage
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
-from airloom.core.run import Change, Phase, RunRecord, SchemeRecord
+from airloom.core.run import Change, Promise, RunRecord, SchemeRecord
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment import Deployment, DeployOptions, Request
+from airloom.engine.radios import radio_choices
 from airloom.errors import Infeasible
 from airloom.files import made_folder, write_aside, write_value
 from airloom.planner.baselines import TITLES, baselines
-from airloom.planner.chain import solve
-from airloom.planner.planning import make_plan, predicted_j, price_plan
+from airloom.planner.phases import predicted_phase
+from airloom.planner.planning import make_plan
 from airloom.planner.pricing import build_problem, profile_of
 from airloom.planner.route import chain
 from airloom.report.folder import RECORD, TRACES
@@ -94,13 +96,16 @@ class Setting:
     def problem(self, conditions: Conditions | None = None) -> Problem:
         """Prices on the way from source to sink under `conditions`."""
         returns = self.options.result_returns
+        topology = self.options.priced(self.topology)
         return build_problem(
-            self.options.priced(self.topology),
+            topology,
             chain(self.topology, conditions=conditions, result_returns=returns),
             self.profiles,
             conditions=conditions,
             private_operators=self.options.private_operators,
             result_returns=returns,
+            contract=self.options.contract,
+            choices=radio_choices(topology, conditions),
         )
 
     def schemes(self, names: Sequence[str]) -> tuple[Scheme, ...]:
@@ -198,7 +203,16 @@ def run_record(
         airloom=airloom.__version__,
         started=started.isoformat(timespec="seconds"),
         title=title,
+        promise=promise_of(setting.options.contract),
     )
+
+
+def promise_of(contract: Contract | None) -> Promise | None:
+    """What a run's record keeps of its contract."""
+    if contract is None:
+        return None
+    known = contract.tolerance
+    return Promise(min_accuracy=contract.min_accuracy, clean=known.clean, metric=known.metric, samples=known.samples)
 
 
 def drive(
@@ -282,26 +296,18 @@ def scheme_record(
     """The scheme with what the planner predicts of it, stretch by stretch."""
     phases, stages = [], list[Stage]()
     for step in (Step(0, "at the start", Conditions()), *steps):
-        problem = setting.problem(step.conditions)
-        if scheme.plan is not None:
-            stops, seconds = scheme.plan.stops, price_plan(scheme.plan, problem)
-        else:
-            solution = solve(problem)
-            stops, seconds = solution.stops, solution.seconds
-            plan = make_plan(
-                problem, solution, setting.topology, profile_of(setting.topology.source, setting.profiles), runner_ups=0
-            )
-            stages += [stage for stage in plan.stages if stage not in stages]
-        phases.append(
-            Phase(
-                name=step.title,
-                first_request=step.request,
-                conditions=step.conditions,
-                predicted_s=seconds,
-                stops=stops,
-                predicted_j=predicted_j(problem, stops, setting.topology),
-            )
+        phase, plan = predicted_phase(
+            setting.problem(step.conditions),
+            setting.topology,
+            profile_of(setting.topology.source, setting.profiles),
+            pinned=scheme.plan,
+            name=step.title,
+            first_request=step.request,
+            conditions=step.conditions,
         )
+        phases.append(phase)
+        if scheme.plan is None:
+            stages += [stage for stage in plan.stages if stage not in stages]
     results = outcomes.results()
     return SchemeRecord(
         name=scheme.name,

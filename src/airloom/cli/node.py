@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from airloom.cli.contract import add_contract_arguments, contract_of
+
 HELP = "run one host of a topology, on the machine it stands for"
 EPILOG = """\
 example:
@@ -20,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", type=Path, required=True, metavar="FILE", help="devices with addresses, links")
     parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="the captured model")
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
+    add_contract_arguments(parser, "; the same on every host")
+    parser.add_argument(
+        "--tuned",
+        type=Path,
+        metavar="DIR",
+        help="where the tolerance profile's fine-tuned weights lie (default: beside it)",
+    )
     parser.add_argument("--certs", type=Path, required=True, metavar="DIR", help="ca.pem, HOST.pem and HOST.key")
     parser.add_argument("--listen", metavar="HOST:PORT", help="in place of the topology's address")
     parser.add_argument("--transport", choices=("udp", "tcp"), default="udp", help="for tensors (default: udp)")
@@ -52,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.config import load_topology
     from airloom.engine.config import HostConfig
     from airloom.errors import ConfigError, ProfileMismatch
+    from airloom.planner.contract import check_contract
     from airloom.planner.inputs import load_profile
     from airloom.runtime.certs import host_certs
     from airloom.runtime.node import Node, NodeOptions, serve
@@ -76,9 +86,13 @@ def run(args: argparse.Namespace) -> int:
         if not sign or peer not in known:
             raise ConfigError(f"expected PEER=HOST:PORT with a peer of the topology, got {text!r}", where="--route")
         routes[peer] = parse_address(address, where="--route")
+    contract = contract_of(args)
+    if contract is not None:
+        check_contract(contract, profile.graph_digest)
     certs = host_certs(args.certs, args.host)
     # From here on torch is needed, which takes a while to import.
     from airloom.nn.artifact import load_artifact
+    from airloom.nn.coded_executor import CodedExecutor
     from airloom.nn.executor import StageExecutor
 
     captured = load_artifact(args.artifact)
@@ -86,10 +100,18 @@ def run(args: argparse.Namespace) -> int:
         raise ProfileMismatch(
             f"{args.profile} is of another model than {args.artifact}: run `airloom profile` for that model here"
         )
-    executor = StageExecutor(captured, args.torch_device, threads=args.threads or profile.machine.threads or 1)
+    stages = StageExecutor(captured, args.torch_device, threads=args.threads or profile.machine.threads or 1)
     # Kernels are chosen and memory is allocated before the first request comes.
-    executor.load(0, captured.graph.num_operators)
-    config = HostConfig(device=args.host, topology=topology, profile=profile, result_returns=not args.result_stays)
+    stages.load(0, captured.graph.num_operators)
+    config = HostConfig(
+        device=args.host,
+        topology=topology,
+        profile=profile,
+        result_returns=not args.result_stays,
+        contract=contract,
+    )
+    folder = args.tuned or (args.tolerance.parent if args.tolerance is not None else None)
+    executor = stages if contract is None else CodedExecutor(stages, contract, config.framing, folder)
     options = NodeOptions(
         transport=args.transport,
         routes=routes,

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airloom.cli.contract import add_contract_arguments, contract_of
+
 if TYPE_CHECKING:
-    from airloom.core.plan import Plan
+    from airloom.core.plan import Hop, Plan
     from airloom.core.problem import Problem
     from airloom.core.profile import Profile
     from airloom.core.topology import Conditions, Topology
@@ -19,6 +21,7 @@ example:
   airloom plan examples/figure2_profile.json examples/figure2.yaml --no-framing
   airloom plan examples/figure2_profile.json examples/figure2.yaml --no-framing --set 'link=mec->cloud,rate=5 Mbit/s'
   airloom plan examples/figure2_profile.json examples/line4.yaml --json plan.json
+  airloom plan examples/resnet20.json examples/loss_tolerant.yaml --tolerance examples/tolerance.json --min-accuracy .88
 """
 
 
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runner-ups", metavar="N", type=int, default=3, help="how many of the next best plans to show"
     )
+    add_contract_arguments(parser)
     parser.add_argument("--no-result-back", action="store_true", help="the result stays where it is made")
     parser.add_argument("--no-framing", action="store_true", help="count payload bytes only, as papers do")
     parser.add_argument(
@@ -52,10 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from airloom.config import load_topology
+    from airloom.engine.radios import adapted_choices, radio_choices
     from airloom.errors import ConfigError
+    from airloom.planner.decide import decide
     from airloom.planner.inputs import load_profile, load_profiles
-    from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY, build_problem
-    from airloom.planner.route import chain
+    from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY
 
     returns = not args.no_result_back
     if args.runner_ups < 0:
@@ -65,19 +70,18 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run is not None:
         return _dry_run(args, topology, profile)
     conditions = _conditions(args.set, topology)
-    problem = build_problem(
+    plan, problem = decide(
         topology,
-        chain(topology, conditions=conditions, result_returns=returns),
         load_profiles(topology, profile),
         conditions=conditions,
         framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
         private_operators=_kept(args.keep_on_ue, profile),
         result_returns=returns,
+        contract=contract_of(args),
+        choices=radio_choices(topology, conditions),
+        adapted=adapted_choices(topology, conditions),
+        runner_ups=args.runner_ups,
     )
-    from airloom.planner.chain import solve
-    from airloom.planner.planning import make_plan
-
-    plan = make_plan(problem, solve(problem), topology, profile, runner_ups=args.runner_ups)
     if args.json == "-":
         from airloom.cli.terminal import emit_json
 
@@ -153,6 +157,8 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
     ]
     rows = _alternative_rows(plan)
     parts.append(table(rows, ("beside it", "stages", "predicted", "costs more"), align="llrr"))
+    if plan.predicted_accuracy is not None:
+        parts.append("\n".join([accuracy_line(plan), *plan.notes]))
     shares = _shares(plan)
     limits = ", ".join(f"{name} ({format_percent(shares[name] / plan.predicted_s)})" for name in plan.limits[:3])
     ends = [f"limited by {limits}"] if limits else []
@@ -165,6 +171,33 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
     return "\n\n".join(parts)
 
 
+def accuracy_line(plan: Plan) -> str:
+    """What accuracy the plan should come to, and of what."""
+    from airloom.units import format_percent
+
+    said = f"accuracy {format_percent(plan.predicted_accuracy or 0.0)} (modelled)"
+    if plan.clean_accuracy is not None:
+        said += f", {format_percent(plan.clean_accuracy)} with nothing lost"
+    if plan.min_accuracy is None:
+        return f"{said}; no floor: everything that is lost is sent again"
+    return f"{said}, floor {format_percent(plan.min_accuracy)}"
+
+
+def protection(coding: str, hop: Hop, *, contract: bool) -> str:
+    """How a hop carries its cut: coding, MCS, what may stay missing and what will."""
+    from airloom.units import format_percent
+
+    parts = [coding] if coding != "raw" or contract else []
+    parts += [f"MCS {hop.mcs}"] if hop.mcs is not None else []
+    if hop.tolerable > 0 and hop.missing > 0:
+        parts.append(f"{format_percent(hop.missing)} missing of {format_percent(hop.tolerable)} that may be")
+    elif hop.tolerable > 0:
+        parts.append(f"{format_percent(hop.tolerable)} may be missing")
+    if hop.rounds:
+        parts.append("with repair")
+    return ", ".join(parts)
+
+
 def _path_rows(plan: Plan, topology: Topology, profile: Profile) -> list[tuple[str, ...]]:
     """Stages and hops in the order in which a request meets them."""
     from airloom.units import format_bytes, format_seconds
@@ -175,10 +208,12 @@ def _path_rows(plan: Plan, topology: Topology, profile: Profile) -> list[tuple[s
     for transfer in plan.transfers:
         what = "result" if not transfer.dst else f"cut {stages[transfer.dst].start}"
         for hop in transfer.route:
+            contract = plan.predicted_accuracy is not None and bool(transfer.dst)
+            how = protection(transfer.coding, hop, contract=contract)
             rows.append(
                 (
                     f"{hop.src}->{hop.dst}",
-                    f"{what}, {format_bytes(hop.nbytes)}",
+                    ", ".join(part for part in (what, format_bytes(hop.nbytes), how) if part),
                     format_seconds(hop.predicted_s),
                     "modelled",
                 )
@@ -201,12 +236,14 @@ def _span(start: int, stop: int) -> str:
 
 
 def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
-    from airloom.planner.baselines import TITLES
+    from airloom.planner.baselines import TITLES as BASELINES
+    from airloom.planner.decide import LINK_ADAPTATION
     from airloom.units import format_percent, format_seconds
 
+    titles = {**BASELINES, LINK_ADAPTATION: "MCS at 10 % BLER"}
     rows: list[tuple[str, ...]] = []
     by_scheme = {other.scheme: other for other in plan.alternatives if other.scheme}
-    for name, title in TITLES.items():
+    for name, title in BASELINES.items():
         if name not in by_scheme:
             rows.append((title, "not possible within the limits", "", ""))
     runner_up = 0
@@ -217,13 +254,13 @@ def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
         relative = f" ({format_percent(more / plan.predicted_s)})" if plan.predicted_s else ""
         rows.append(
             (
-                TITLES[other.scheme] if other.scheme else f"runner-up {runner_up}",
+                titles[other.scheme] if other.scheme else f"runner-up {runner_up}",
                 _placement(plan.chain, other.stops),
                 format_seconds(other.predicted_s),
                 f"{format_seconds(more)}{relative}" if more > 0 else "the same",
             )
         )
-    order = {title: i for i, title in enumerate(TITLES.values())}
+    order = {title: i for i, title in enumerate(titles.values())}
     return sorted(rows, key=lambda row: order.get(row[0], len(order)))
 
 

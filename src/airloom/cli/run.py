@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airloom.cli.contract import add_contract_arguments, run_contract
+
 if TYPE_CHECKING:
     from airloom.deployment import Stats
 
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=".npy, or .npz with one array an input; row k is request k",
     )
+    add_contract_arguments(parser, "; in place of the run file's")
     parser.add_argument("--out", type=Path, default=Path("airloom-run"), metavar="DIR", help="the run folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_run(args.config)
     given = {"scheme": args.scheme, "requests": args.requests, "transport": args.transport}
     config = msgspec.structs.replace(config, **{key: value for key, value in given.items() if value is not None})
+    contract, tuned_folder = run_contract(args, config)
     if config.requests < 1:
         raise ConfigError(f"at least one request, got {config.requests}", where="--requests")
     if args.plan is not None and args.scheme is not None:
@@ -65,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=str(args.config))
     # Files first, in order of what they cost to read: capturing and measuring take seconds.
     from airloom.planner.check import require_plan
+    from airloom.planner.contract import check_contract
     from airloom.planner.inputs import check_model, load_profile, own_profiles
 
     topology = load_topology(Path(config.topology), result_returns=config.result_returns)
@@ -93,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     graph, notes = captured.graph, tuple[str, ...]()
     labels: list[int] = []
     check_model(profiles, graph)
+    if contract is not None:
+        check_contract(contract, graph.digest)
     if plan is not None and plan.graph_digest != graph.digest:
         raise ProfileMismatch(f"{args.plan} is for another model than {graph.model}: plan again")
     if arrays is not None:
@@ -120,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         repair_rounds=config.repair_rounds,
         congestion=config.congestion or "cubic",
         seed=config.seed,
+        contract=contract,
+        tuned_folder=tuned_folder,
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()

@@ -31,7 +31,8 @@ class RunConfig(Value, frozen=True):
     """What a run file says.
 
     Attributes:
-        topology, profile: absolute paths; `profile` is "" where the model is to be measured first.
+        topology, profile, tolerance: absolute paths; `profile` is "" where the model is to be measured
+            first, `tolerance` where every cut goes raw and whole.
         model: a zoo name, `package.module:factory`, or the absolute path of a `.pt2` file.
         scheme: who decides: the hosts' own tables (airloom), or a baseline that is pinned.
         requests: how many to send.
@@ -43,6 +44,7 @@ class RunConfig(Value, frozen=True):
         emulate: pass links through a relay that acts out rate, delay and loss, and stretch compute
             times to the devices'; False runs on the links as they are.
         changes: in order of time; each holds only what changes then.
+        min_accuracy: the floor that requests must keep, 0 to 1; needs `tolerance`.
     """
 
     topology: str
@@ -60,6 +62,8 @@ class RunConfig(Value, frozen=True):
     result_returns: bool = True
     emulate: bool = True
     changes: tuple[Conditions, ...] = ()
+    tolerance: str = ""
+    min_accuracy: float | None = None
 
 
 class _Run(Entry, frozen=True):
@@ -78,6 +82,8 @@ class _Run(Entry, frozen=True):
     result_returns: bool = True
     emulate: bool = True
     changes: tuple[Change, ...] = ()
+    tolerance: str = ""
+    min_accuracy: Quantity | None = None
 
 
 def load_run(path: Path) -> RunConfig:
@@ -114,6 +120,14 @@ def load_run(path: Path) -> RunConfig:
         conditions = to_conditions(change, place=place)
         check_names(conditions, links, devices, where=place)
         changes.append(conditions)
+    floor = None
+    if entry.min_accuracy is not None:
+        floor = units.parse_probability(entry.min_accuracy, where=at(where, "$.min_accuracy"))
+        if not entry.tolerance:
+            raise ConfigError(
+                "a floor needs to know what loss costs: name a `tolerance` profile (`airloom tolerance` measures one)",
+                where=at(where, "$.min_accuracy"),
+            )
     model = entry.model
     if model.endswith(".pt2"):
         model = str(_named(path, model, "model"))
@@ -133,6 +147,8 @@ def load_run(path: Path) -> RunConfig:
         result_returns=entry.result_returns,
         emulate=entry.emulate,
         changes=tuple(sorted(changes, key=lambda c: c.at_s)),
+        tolerance=str(_named(path, entry.tolerance, "tolerance")) if entry.tolerance else "",
+        min_accuracy=floor,
     )
 
 

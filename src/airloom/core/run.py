@@ -7,7 +7,7 @@ predicted, the emulated changes, the labels. Everything measured is in the trace
 
 from __future__ import annotations
 
-from airloom.core.plan import Plan, Stage
+from airloom.core.plan import Plan, Stage, Transfer
 from airloom.core.profile import Machine
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
@@ -25,6 +25,9 @@ class Phase(Value, frozen=True):
         stops: for each device of `RunRecord.chain`, the cut at which it was predicted to stop.
         basis: where `predicted_s` comes from.
         predicted_j: energy of one request.
+        predicted_accuracy: what its requests should come to; None without a tolerance profile.
+        transfers: how cuts were predicted to travel, coding and MCS; empty without a tolerance profile.
+        notes: the planner's remarks, a line each.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Phase(Value, frozen=True):
     stops: tuple[int, ...] = ()
     basis: Basis = "modelled"
     predicted_j: float | None = None
+    predicted_accuracy: float | None = None
+    transfers: tuple[Transfer, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class SchemeRecord(Value, frozen=True):
@@ -68,6 +74,20 @@ class Change(Value, frozen=True):
     conditions: Conditions
 
 
+class Promise(Value, frozen=True):
+    """The accuracy that was demanded of a run.
+
+    Attributes:
+        min_accuracy: the floor; None lets nothing be lost.
+        clean: accuracy of the model whole, in `metric`, over `samples` test samples.
+    """
+
+    clean: float
+    min_accuracy: float | None = None
+    metric: str = ""
+    samples: int = 0
+
+
 class RunRecord(Value, frozen=True, dict=True):
     """What `run.json` holds.
 
@@ -84,6 +104,7 @@ class RunRecord(Value, frozen=True, dict=True):
         emulated: what stood for something else: "links by a relay", "mec: compute stretched to 2 times".
         machine: where it ran.
         started: UTC, ISO 8601.
+        promise: the accuracy that was demanded; None where cuts went raw and whole.
     """
 
     model: str
@@ -100,4 +121,5 @@ class RunRecord(Value, frozen=True, dict=True):
     airloom: str = ""
     started: str = ""
     title: str = ""
+    promise: Promise | None = None
     schema: int = SCHEMA_VERSION

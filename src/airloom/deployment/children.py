@@ -13,6 +13,7 @@ from airloom.runtime.certs import OPERATOR, make_ca, make_host
 from airloom.runtime.launch import NodeCommand
 
 _CERT_DAYS = 7
+_TOLERANCE = "tolerance.json"
 
 
 def make_certs(setup: Setup, folder: Path) -> None:
@@ -29,6 +30,9 @@ def write_inputs(setup: Setup, work: Path) -> None:
     write_aside(work / "topology.yaml", dump_topology(setup.options.priced(setup.topology)).encode())
     for device in setup.topology.devices:
         write_value(work / "profiles" / f"{device.id}.json", profile_of(device.id, setup.profiles))
+    contract = setup.options.contract
+    if contract is not None:
+        write_value(work / _TOLERANCE, contract.tolerance)
 
 
 def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, traces: Path) -> list[str]:
@@ -41,6 +45,11 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
     line += ["--factor", repr(setup.factor(host)), "--threads", str(setup.threads)]
     line += ["--repair-rounds", str(options.repair_rounds), "--congestion", options.congestion]
     line += [] if options.result_returns else ["--result-stays"]
+    if options.contract is not None:
+        line += ["--tolerance", str(work / _TOLERANCE)]
+        line += [] if options.tuned_folder is None else ["--tuned", str(options.tuned_folder)]
+        floor = options.contract.min_accuracy
+        line += [] if floor is None else ["--min-accuracy", repr(floor)]
     for peer, address in node.routes.items():
         line += ["--route", f"{peer}={address}"]
     return line

@@ -22,6 +22,7 @@ from airloom.runtime.places import parse_address
 from airloom.runtime.tracefile import TraceWriter
 
 if TYPE_CHECKING:
+    from airloom.nn.coded_executor import CodedExecutor
     from airloom.nn.executor import StageExecutor
 
 _LAUNCHED_WAIT_S = 30.0
@@ -108,13 +109,20 @@ class Hosts:
         if self._network_trace is not None:
             self._network_trace.close()
 
-    def _make_executor(self) -> StageExecutor:
+    def _make_executor(self) -> StageExecutor | CodedExecutor:
+        from airloom.nn.coded_executor import CodedExecutor
         from airloom.nn.executor import StageExecutor
 
-        executor = StageExecutor(self._setup.captured, threads=self._setup.threads)
+        setup, contract = self._setup, self._setup.options.contract
+        executor = StageExecutor(setup.captured, threads=setup.threads)
         # The source may have to run everything: the first such request should not pay for the warm-up.
-        executor.load(0, self._setup.captured.graph.num_operators)
-        return executor
+        executor.load(0, setup.captured.graph.num_operators)
+        if contract is None:
+            return executor
+        folder = setup.options.tuned_folder
+        return CodedExecutor(
+            executor, contract, setup.source_config().framing, None if folder is None else Path(folder)
+        )
 
     async def _launch(self) -> None:
         setup, options = self._setup, self._setup.options

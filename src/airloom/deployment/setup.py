@@ -14,10 +14,12 @@ import msgspec
 
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
 from airloom.engine.config import HostConfig
 from airloom.engine.layout import check_plan
-from airloom.errors import ConfigError, Infeasible
+from airloom.errors import ConfigError, Infeasible, ProfileMismatch
+from airloom.planner.contract import check_contract
 from airloom.planner.inputs import check_model
 from airloom.planner.pricing import profile_of
 from airloom.runtime.handling import measure_handling
@@ -43,6 +45,9 @@ class DeployOptions:
         seed: of the emulated links' losses.
         handling_s: what a message costs on this machine beside its link, as `measure_handling` finds it.
             Hosts and planners count it as a fixed overhead of every transfer; nothing acts it out.
+        contract: the accuracy to keep and the tolerance profile that says what it takes; every host
+            gets it. None carries every cut raw and repairs as `repair_rounds` says.
+        tuned_folder: where the profile's fine-tuned weights lie.
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -61,6 +66,8 @@ class DeployOptions:
     seed: int = 0
     pinned_fallback: Literal["self", "table"] = "self"
     handling_s: float = 0.0
+    contract: Contract | None = None
+    tuned_folder: Path | str | None = None
 
     def calibrated(self) -> DeployOptions:
         """These options with `handling_s` measured, where links are emulated; takes two seconds."""
@@ -85,7 +92,7 @@ class Setup:
         profiles: by device id; the one under "" is for all others.
 
     Raises:
-        ProfileMismatch: a profile is of another model.
+        ProfileMismatch: a profile is of another model, or the contract's of other weights.
         ConfigError: hosts that run elsewhere, and no certificates for them.
         Infeasible: a device that this machine is too slow to emulate.
     """
@@ -97,6 +104,19 @@ class Setup:
 
     def __post_init__(self) -> None:
         check_model(self.profiles, self.captured.graph)
+        contract = self.options.contract
+        if contract is not None:
+            check_contract(contract, self.captured.graph.digest)
+            weights = contract.tolerance.weights_digest
+            if weights and weights != self.captured.weights_digest:
+                raise ProfileMismatch(
+                    f"the tolerance profile is of {contract.tolerance.model} with other weights: run "
+                    "`airloom tolerance` with those at hand"
+                )
+            if contract.tolerance.tuned and self.options.tuned_folder is None:
+                raise ConfigError(
+                    "the tolerance profile has fine-tuned weights in files beside it: plan with its file, not its value"
+                )
         if not self.options.launch and self.options.certs is None:
             raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
         for device in self.topology.devices:
@@ -137,6 +157,7 @@ class Setup:
             result_returns=options.result_returns,
             max_in_flight=options.in_flight,
             pinned_fallback=options.pinned_fallback,
+            contract=options.contract,
         )
 
     def check_plan(self, plan: Plan) -> None:
