@@ -1,4 +1,4 @@
-"""Do `flat_bp` and Sionna's own decoder decide alike? Prints failed code blocks of both on the same noise, and times."""
+"""Do `flat_bp` and Sionna's own decoder decide alike? Prints blocks that fail in both on the same noise."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9}
 _LARGEST = 2**1023
 _PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
+_DECIBELS = {"dB": 1.0}
+_HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
 def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: str, usual: str = "") -> float:
@@ -49,7 +51,7 @@ def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: 
     number = float(value) if abs(value) < _LARGEST else math.inf
     if not math.isfinite(number):
         raise ConfigError(f"expected {kind} that is finite, got {value!r}", where=where)
-    if usual and bare and number > 0:
+    if usual and bare and (number > 0 or (number < 0 and table is _DECIBELS)):
         raise ConfigError(f"{kind} needs its unit, got {written}: write {written} {usual}", where=where)
     return number
 
@@ -99,6 +101,19 @@ def parse_joules(value: str | float, *, where: str = "") -> float:
     return joules
 
 
+def parse_decibels(value: str | float, *, where: str = "") -> float:
+    """`"10 dB"`, `"-3 dB"` or 0 -> decibels."""
+    return _parse(value, _DECIBELS, kind="a ratio in dB", where=where, usual="dB")
+
+
+def parse_hertz(value: str | float, *, where: str = "") -> float:
+    """`"30 kHz"` -> hertz; must be above 0."""
+    frequency = _parse(value, _HERTZ, kind="a frequency", where=where, usual="kHz (or MHz)")
+    if frequency <= 0:
+        raise ConfigError(f"a frequency must be above 0, got {value!r}", where=where)
+    return frequency
+
+
 def parse_probability(value: str | float, *, where: str = "") -> float:
     """`"5 %"` or `0.05` -> 0.05; in [0, 1]."""
     p = _parse(value, _RATIO, kind="a probability", where=where)
@@ -142,6 +157,11 @@ def format_bytes(nbytes: float) -> str:
 def format_joules(joules: float) -> str:
     """`120 mJ`."""
     return _scaled(joules, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")))
+
+
+def format_decibels(decibels: float) -> str:
+    """`10.0 dB`."""
+    return f"{decibels:.1f} dB"
 
 
 def format_percent(ratio: float) -> str:

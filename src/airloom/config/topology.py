@@ -8,6 +8,8 @@ devices:
   - {id: cloud, role: cloud}
 links:
   - {from: ue, to: cloud, rate: 50 Mbit/s, delay: 10 ms, loss: 1 %, burst: 5 ms, both: true}
+
+A link over 5G NR has its radio in place of rate and loss: `nr: {snr: 10 dB}` (`airloom.config.nr`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from airloom import units
+from airloom.config.nr import NrEntry, dump_nr, parse_nr, with_radio
 from airloom.config.rate_trace import read_rate_rows
 from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
 from airloom.core.topology import DEVICE_ID, Device, Link, Power, Role, Topology
@@ -50,12 +53,13 @@ class _Device(Entry, frozen=True):
 class _Link(Entry, frozen=True):
     src: str = msgspec.field(name="from")
     dst: str = msgspec.field(name="to")
-    rate: Quantity
+    rate: Quantity | None = None
     delay: Quantity = 0
     overhead: Quantity = 0
     loss: Quantity = 0
     burst: Quantity = 0
     trace: str = ""
+    nr: NrEntry | None = None
     both: bool = False
 
 
@@ -167,6 +171,10 @@ def _device(entry: _Device, place: str, base: Path) -> Device:
 def _links(entry: _Link, place: str, base: Path) -> tuple[Link, ...]:
     if entry.src == entry.dst:
         raise ConfigError(f"a link from {entry.src} to itself: leave it out", where=place)
+    if entry.nr is not None:
+        return _radio_links(entry, entry.nr, place)
+    if entry.rate is None:
+        raise ConfigError("`rate` is missing: give it, or the `nr` radio that it follows from", where=place)
     link = Link(
         src=entry.src,
         dst=entry.dst,
@@ -186,6 +194,26 @@ def _links(entry: _Link, place: str, base: Path) -> tuple[Link, ...]:
             read_rate_rows(Path(link.trace))
         except ConfigError as error:
             raise ConfigError(str(error), where=f"{place}.trace") from None
+    return (link, msgspec.structs.replace(link, src=link.dst, dst=link.src)) if entry.both else (link,)
+
+
+def _radio_links(entry: _Link, nr: NrEntry, place: str) -> tuple[Link, ...]:
+    for key, given in (("rate", entry.rate), ("loss", entry.loss), ("burst", entry.burst), ("trace", entry.trace)):
+        if given:
+            raise ConfigError(
+                f"the {key} of a link with `nr` follows from its radio: leave it out", where=f"{place}.{key}"
+            )
+    link = with_radio(
+        Link(
+            src=entry.src,
+            dst=entry.dst,
+            rate_bps=math.inf,
+            delay_s=units.parse_seconds(entry.delay, where=f"{place}.delay"),
+            overhead_s=units.parse_seconds(entry.overhead, where=f"{place}.overhead"),
+        ),
+        parse_nr(nr, f"{place}.nr"),
+        place=f"{place}.nr",
+    )
     return (link, msgspec.structs.replace(link, src=link.dst, dst=link.src)) if entry.both else (link,)
 
 
@@ -246,12 +274,14 @@ def dump_topology(topology: Topology) -> str:
     for i, link in enumerate(topology.links):
         if i == skipped:
             continue
-        items = [f"from: {_quoted(link.src)}", f"to: {_quoted(link.dst)}", f"rate: {_rate(link.rate_bps)}"]
+        items = [f"from: {_quoted(link.src)}", f"to: {_quoted(link.dst)}"]
+        items += [f"rate: {_rate(link.rate_bps)}"] if link.nr is None else []
         items += [f"delay: {_seconds(link.delay_s)}"] if link.delay_s else []
         items += [f"overhead: {_seconds(link.overhead_s)}"] if link.overhead_s else []
-        items += [f"loss: {link.loss!r}"] if link.loss else []
+        items += [f"loss: {link.loss!r}"] if link.loss and link.nr is None else []
         items += [f"burst: {_seconds(link.burst_s)}"] if link.burst_s else []
         items += [f"trace: {_quoted(link.trace)}"] if link.trace else []
+        items += [f"nr: {dump_nr(link.nr)}"] if link.nr is not None else []
         if topology.links[i + 1 : i + 2] == (msgspec.structs.replace(link, src=link.dst, dst=link.src),):
             items.append("both: true")
             skipped = i + 1

@@ -16,6 +16,7 @@ import numpy as np
 from airloom.core.topology import Link
 from airloom.radio.erasure import Erasure, LossProcess
 from airloom.radio.gilbert_elliott import GilbertElliott
+from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate, FifoQueue, RateSchedule
 from airloom.radio.replay import read_rate_trace
 
@@ -106,8 +107,8 @@ def loss_process(loss: float, burst_s: float) -> LossProcess:
     return Erasure(loss)
 
 
-def link_model(link: Link, *, origin_s: float = 0.0, buffer_bytes: float | None = None) -> QueuedLink:
-    """The model of a topology's link.
+def link_model(link: Link, *, origin_s: float = 0.0, buffer_bytes: float | None = None) -> QueuedLink | NrLink:
+    """The model of a topology's link: a 5G link where it has a radio.
 
     Its fixed overhead is paid by every packet, as delay: so each transfer arrives that much later,
     however many transfers there are and whoever sends them.
@@ -119,6 +120,8 @@ def link_model(link: Link, *, origin_s: float = 0.0, buffer_bytes: float | None 
     Raises:
         ConfigError: the link's trace cannot be read.
     """
+    if link.nr is not None:
+        return NrLink(link.nr, delay_s=link.delay_s + link.overhead_s, buffer_bytes=buffer_bytes)
     schedule: RateSchedule
     if link.trace:
         schedule = read_rate_trace(Path(link.trace), origin_s=origin_s)

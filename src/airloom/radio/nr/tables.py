@@ -6,10 +6,11 @@ without transform precoding uses the PDSCH's tables (clause 6.1.4.1).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Mcs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mcs:
     """One row of an MCS table.
 
     Attributes:
@@ -35,7 +36,8 @@ class Mcs(NamedTuple):
         return self.order * self.rate
 
 
-class Cqi(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Cqi:
     """One row of a CQI table; index 0 (out of range) has none."""
 
     index: int

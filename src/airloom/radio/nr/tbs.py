@@ -46,7 +46,11 @@ class Allocation(NamedTuple):
         return (SUBCARRIERS * (self.symbols - self.dmrs_symbols) - self.overhead) * self.prb
 
 
-def transport_block_bits(mcs: Mcs, allocation: Allocation = Allocation()) -> int:
+#: What tables were made for, and the default everywhere: 51 PRB, 2 layers, 14 symbols of which one has DMRS.
+REFERENCE = Allocation()
+
+
+def transport_block_bits(mcs: Mcs, allocation: Allocation = REFERENCE) -> int:
     """Bits of the transport block, without its CRC (38.214 clause 5.1.3.2, steps 1 to 4).
 
     Raises:
@@ -58,10 +62,10 @@ def transport_block_bits(mcs: Mcs, allocation: Allocation = Allocation()) -> int
     elements = min(_MOST_RES, per_prb) * allocation.prb
     info = elements * mcs.rate * mcs.order * allocation.layers
     if info <= 3824:
-        step = 2 ** max(3, math.floor(math.log2(info)) - 6)
+        step = 1 << max(3, math.floor(math.log2(info)) - 6)
         quantised = max(24, step * math.floor(info / step))
         return next(size for size in SMALL_SIZES if size >= quantised)
-    step = 2 ** (math.floor(math.log2(info - 24)) - 5)
+    step = 1 << (math.floor(math.log2(info - 24)) - 5)
     # Python's round() goes to the even one of two equals; the standard goes up ("ties ... to the largest").
     quantised = max(3840, step * math.floor((info - 24) / step + 0.5))
     blocks = 1
