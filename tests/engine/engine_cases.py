@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
+from airloom.core.coding import Coding
 from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
+from airloom.core.tolerance import Contract, Curve, CutTolerance, Tolerance
 from airloom.core.topology import Device, Link, Topology
+
+#: What frames of `chain_profile`'s models say.
+MODEL = bytes.fromhex("ab" * 8)
 
 
 def chain_profile(compute_s: tuple[float, ...], nbytes: tuple[int, ...], *, constant_s: float = 0.0) -> Profile:
@@ -25,6 +31,33 @@ def chain_profile(compute_s: tuple[float, ...], nbytes: tuple[int, ...], *, cons
     )
 
 
+#: Accuracy of a blob against the share of its blocks that are missing.
+RATES, ACCURACIES = (0.0, 0.2, 0.5, 0.9), (0.70, 0.69, 0.60, 0.20)
+SMALL_CODING = Coding(precision="int8", interleave="structured", conceal="neighbours")
+
+
+def contract(profile: Profile, min_accuracy: float | None = 0.64, *, share: float = 0.3) -> Contract:
+    """Every cut but the last may go as a blob of `share` of its bytes, and bears losses; coding takes 0.1 ms."""
+    curve = Curve(kind="pchip", parameters=(*RATES, *ACCURACIES), mae=0.001, margin=0.005)
+    cuts = tuple(
+        CutTolerance(
+            cut=cut, coding=SMALL_CODING, pattern="burst", block_bytes=1152, nbytes=float(round(size.nbytes * share)),
+            code_s=1e-4, decode_s=2e-4, clean=0.70, curves=(curve,),
+        )
+        for cut, size in enumerate(profile.cuts[:-1])
+    )  # fmt: skip
+    tolerance = Tolerance(
+        model=profile.model, graph_digest=profile.graph_digest, weights_digest="sha256:00", metric="top-1", clean=0.71,
+        samples=100, cuts=cuts,
+    )  # fmt: skip
+    return Contract(tolerance=tolerance, min_accuracy=min_accuracy)
+
+
+def blob_nbytes(made: Contract, cut: int, coding: Coding) -> int:
+    """Bytes of a coded live set."""
+    return next(math.ceil(e.nbytes) for e in made.tolerance.cuts if (e.cut, e.coding) == (cut, coding))
+
+
 def random_profile(rng: np.random.Generator, num_operators: int = 8) -> Profile:
     compute = tuple(float(s) for s in rng.uniform(0.0005, 0.01, num_operators))
     nbytes = (*(int(n) for n in rng.integers(100, 40000, num_operators)), 40)
@@ -37,6 +70,7 @@ def line(
     delays: tuple[float, ...] = (0.004, 0.001, 0.006),
     *,
     overhead_s: float = 0.0,
+    losses: tuple[float, ...] = (0.0, 0.0, 0.0),
     memory_bytes: tuple[int | None, ...] | None = None,
 ) -> Topology:
     """ue - gnb - mec - cloud, or as many of them as there are factors."""
@@ -47,8 +81,8 @@ def line(
         for id, f, m in zip(names, factors, limits, strict=True)
     )
     links = tuple(
-        Link(src=s, dst=d, rate_bps=rate, delay_s=delay, overhead_s=overhead_s)
-        for (a, b), rate, delay in zip(itertools.pairwise(names), rates, delays, strict=True)
+        Link(src=s, dst=d, rate_bps=rate, delay_s=delay, overhead_s=overhead_s, loss=loss)
+        for (a, b), rate, delay, loss in zip(itertools.pairwise(names), rates, delays, losses, strict=False)
         for s, d in ((a, b), (b, a))
     )
     return Topology(devices=devices, links=links, source=names[0], sink=names[-1], name="line")

@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from engine_pump import sizes_of
+from engine_pump import made, sizes_of
 
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
@@ -173,7 +173,7 @@ class Chaos:
                 case Execute():
                     took_s = self.profile.stage_s(effect.start, effect.stop) * self.topology.device(device).factor
                     self.busy_until[device] = max(self.busy_until[device], self.now_s) + took_s
-                    event: Event = StageDone(effect.job, self.parcel(effect.outputs), took_s)
+                    event: Event = StageDone(effect.job, made(effect, self.parcel, self._settings), took_s)
                     if self.rng.random() < self.weather.raises:
                         event = StageRaised(effect.job, "bad luck")
                     self.push(self.busy_until[device], device, event)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from engine_cases import blob_nbytes
 
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.engine.config import HostConfig
@@ -28,12 +31,21 @@ from airloom.engine.events import (
     TimerFired,
 )  # fmt: skip
 from airloom.engine.host import Host
-from airloom.engine.messages import Parcel
+from airloom.engine.messages import BLOB, Parcel
 from airloom.errors import RequestError
 
 
 def sizes_of(profile: Profile) -> dict[int, int]:
     return {id: n for cut in profile.cuts for id, n in zip(cut.tensors, cut.tensor_nbytes, strict=True)}
+
+
+def made(job: Execute, parcel: Callable[[tuple[int, ...]], Parcel], settings: Mapping[str, object]) -> Parcel:
+    """What an executor gives back: tensors, or a blob of the coding asked for."""
+    if job.encode.is_raw:
+        return parcel(job.outputs)
+    agreed = settings["contract"]
+    assert isinstance(agreed, Contract)
+    return Parcel((BLOB,), (memoryview(bytes(blob_nbytes(agreed, job.stop, job.encode))),))
 
 
 class Pump:
@@ -148,7 +160,7 @@ class Pump:
                 self._queue.append((effect.dst, SplitCostArrived(device, effect.message)))
             case Execute():
                 took_s = self.profile.stage_s(effect.start, effect.stop) * self.topology.device(device).factor
-                self._queue.append((device, StageDone(effect.job, self.parcel(effect.outputs), took_s)))
+                self._queue.append((device, StageDone(effect.job, made(effect, self.parcel, self._settings), took_s)))
             case StartTimer():
                 self.timers[device][effect.key] = effect.at_s
             case StopTimer():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import numpy as np
 import pytest
-from engine_cases import chain_profile, line
+from engine_cases import MODEL, chain_profile, contract, line
 from engine_pump import Pump
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_pinned import BRANCHED, branched_plan, chain_plan
 
-from airloom.core.messages import Frame, FrameKind, Gap, Parcel, SplitCost
+from airloom.core.messages import BLOB, GAPS, UNKNOWN_DROP, Frame, FrameKind, Gap, Mode, Parcel, SplitCost
 from airloom.engine.config import HostConfig
 from airloom.engine.events import (
     Cancel,
@@ -36,6 +37,9 @@ from airloom.engine.host import Host
 from airloom.engine.wave import graph_key
 
 SMALL = chain_profile((0.001, 0.002, 0.004, 0.002, 0.001), (12288, 65536, 32768, 8192, 8192, 40))
+AGREED = HostConfig(device="mec", topology=line(), profile=SMALL, contract=contract(SMALL))
+CODED_MODEL = Host(AGREED).codings.key(1)
+BRANCHED_MODEL = bytes.fromhex("cd" * 8)
 DEVICES = st.sampled_from(["ue", "gnb", "mec", "cloud", "stranger"])
 SMALL_INTS = st.integers(0, 6)
 
@@ -57,8 +61,17 @@ def likely_parcels(draw: st.DrawFn) -> Parcel:
 
 
 @st.composite
+def blobs(draw: st.DrawFn) -> Parcel:
+    """A blob with what is missing of it, likely or not."""
+    blob = memoryview(bytes(draw(st.sampled_from([0, 1, 40, 3686, 19661]))))
+    told = draw(st.one_of(st.binary(max_size=24), st.just(b""), st.just(struct.pack("<IIII", 0, 10, 1056, 3686))))
+    gaps = [Gap(id, 0, 1) for id in (BLOB, GAPS) if draw(st.booleans())]
+    return Parcel((BLOB, GAPS), (blob, memoryview(told)), tuple(gaps))
+
+
+@st.composite
 def frames(draw: st.DrawFn) -> FrameArrived:
-    parcel = draw(st.one_of(parcels(), likely_parcels()))
+    parcel = draw(st.one_of(parcels(), likely_parcels(), blobs()))
     cut = parcel.tensors[0] if parcel.tensors and draw(st.booleans()) else draw(st.integers(0, 9))
     frame = Frame(
         kind=draw(st.sampled_from(FrameKind)),
@@ -69,6 +82,11 @@ def frames(draw: st.DrawFn) -> FrameArrived:
         cut=cut,
         transfer=draw(st.sampled_from([-1, -1, 0, 1, 2, 3, 5, 9])),
         missing_ppm=draw(st.sampled_from([0, 0, 5, 1_000_000])),
+        model=draw(st.sampled_from([MODEL, MODEL, MODEL, BRANCHED_MODEL, CODED_MODEL, CODED_MODEL, bytes(8)])),
+        mode=draw(st.sampled_from([Mode.INFERENCE, Mode.INFERENCE, Mode.INFERENCE, Mode.WEIGHTS])),
+        coding=draw(st.sampled_from([0, 0, 0, 1, 2, 77])),
+        drop_bp=draw(st.sampled_from([0, 0, 300, 10_000, UNKNOWN_DROP])),
+        gone_bp=draw(st.sampled_from([0, 0, 300, 10_000])),
         tensors=tuple((id, d.nbytes) for id, d in zip(parcel.tensors, parcel.data, strict=True)),
     )
     return FrameArrived(draw(DEVICES), frame, parcel)
@@ -119,6 +137,8 @@ def feed(host: Host, events: list[Event], executor: bool) -> None:
         if executor and len(jobs) > 2:
             done = jobs.pop(0)
             outputs = Parcel(done.outputs, tuple(memoryview(bytes(SMALL.cuts[i].nbytes)) for i in done.outputs))
+            if not done.encode.is_raw:
+                outputs = Parcel((BLOB,), (memoryview(bytes(3000)),))
             event = StageDone(done.job, outputs, 0.01)
         if isinstance(event, Submit) and event.request not in live:
             live.add(event.request)
@@ -139,6 +159,19 @@ def feed(host: Host, events: list[Event], executor: bool) -> None:
 @given(st.lists(EVENTS, max_size=40), st.sampled_from(["ue", "gnb", "mec", "cloud"]), st.booleans())
 def test_any_events_in_any_order(events: list[Event], device: str, executor: bool) -> None:
     feed(Host(HostConfig(device=device, topology=line(), profile=SMALL)), events, executor)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EVENTS, max_size=40), st.sampled_from(["ue", "gnb", "mec", "cloud"]), st.booleans())
+def test_any_events_in_any_order_under_a_contract(events: list[Event], device: str, executor: bool) -> None:
+    topology = line(losses=(0.1, 0.0, 0.2))
+    host = Host(HostConfig(device=device, topology=topology, profile=SMALL, contract=AGREED.contract))
+    for event in events:
+        if isinstance(event, FrameArrived):
+            missing, rounds = host.repair.allow(event.src, event.frame, 10, 0.3)
+            assert 0.0 <= missing <= 1.0
+            assert 0 <= rounds <= 255
+    feed(host, events, executor)
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -162,7 +195,7 @@ def test_memory_is_bounded_under_a_flood() -> None:
     parcel = Parcel((0,), (memoryview(bytes(12288)),))
     jobs = failures = 0
     for k in range(5000):
-        frame = Frame(kind=FrameKind.TASK, source=0, request=k, tensors=((0, 12288),))
+        frame = Frame(model=MODEL, kind=FrameKind.TASK, source=0, request=k, tensors=((0, 12288),))
         for effect in host.handle(FrameArrived("gnb", frame, parcel), 0.001 * k):
             jobs += isinstance(effect, Execute)
             failures += isinstance(effect, SendFrame) and effect.frame.kind == FrameKind.FAILURE
@@ -175,7 +208,10 @@ def test_memory_is_bounded_under_a_flood_of_attempts() -> None:
     host = Host(HostConfig(device="mec", topology=line(), profile=SMALL))
     for attempt in range(5000):
         host.handle(
-            FrameArrived("gnb", Frame(kind=FrameKind.CANCEL, source=0, request=1, attempt=attempt), Parcel()), 0.0
+            FrameArrived(
+                "gnb", Frame(model=MODEL, kind=FrameKind.CANCEL, source=0, request=1, attempt=attempt), Parcel()
+            ),
+            0.0,
         )
     assert len(host._passages.at(0, 1, 0.0).marks) <= 256
 
@@ -198,7 +234,9 @@ def test_forwarding_is_cheap() -> None:
     parcel = pump.parcel((0,))
     took = []
     for k in range(300):
-        event = FrameArrived("ue", Frame(kind=FrameKind.TASK, source=0, request=k, tensors=((0, 12288),)), parcel)
+        event = FrameArrived(
+            "ue", Frame(model=MODEL, kind=FrameKind.TASK, source=0, request=k, tensors=((0, 12288),)), parcel
+        )
         began = time.perf_counter()
         effects = gnb.handle(event, pump.now_s)
         took.append(time.perf_counter() - began)

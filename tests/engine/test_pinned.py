@@ -15,6 +15,7 @@ from airloom.engine.events import Execute, FrameArrived, PlanPinned, SendFrame
 from airloom.engine.layout import check_plan
 from airloom.errors import ConfigError, ProfileMismatch
 
+MODEL = bytes.fromhex("cd" * 8)
 CHAIN = chain_profile((0.001, 0.002, 0.004, 0.002, 0.001), (12288, 65536, 32768, 8192, 8192, 40))
 # An input, two branches (operators 1 and 2) after a stem (operator 0), a join (operator 3).
 BRANCHED = Profile(
@@ -214,7 +215,7 @@ def test_partial_inputs_are_bounded() -> None:
     pump = pinned_pump(BRANCHED, branched_plan(), max_partial=4)
     parcel = Parcel((2,), (memoryview(bytes(300)),))
     for k in range(50):
-        frame = Frame(kind=FrameKind.TASK, source=0, request=k, epoch=7, transfer=3, tensors=((2, 300),))
+        frame = Frame(model=MODEL, kind=FrameKind.TASK, source=0, request=k, epoch=7, transfer=3, tensors=((2, 300),))
         pump.tell("cloud", FrameArrived("mec", frame, parcel))
     assert pump.hosts["cloud"].snapshot().waiting == 4
     assert pump.drops("cloud")["too many stages wait for inputs"] == 46
@@ -227,7 +228,7 @@ def test_malformed_transfers_are_dropped() -> None:
     pump = pinned_pump(BRANCHED, branched_plan())
     data = (memoryview(bytes(300)),)
     for transfer, ids in ((3, (9,)), (77, (2,)), (6, (2,))):
-        frame = Frame(kind=FrameKind.TASK, source=0, request=transfer, epoch=7, transfer=transfer)
+        frame = Frame(model=MODEL, kind=FrameKind.TASK, source=0, request=transfer, epoch=7, transfer=transfer)
         pump.tell("cloud", FrameArrived("mec", frame, Parcel(ids, data)))
     assert pump.drops("cloud")["not a transfer of the plan"] == 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_cases import chain_profile, line
+from engine_cases import MODEL, chain_profile, line
 from engine_pump import Pump
 
 from airloom.core.messages import Frame, FrameKind, Gap, Parcel
@@ -240,7 +240,7 @@ def test_frames_that_nobody_waits_for_are_dropped_and_counted() -> None:
     pump = make()
     pump.submit(1)
     result = Parcel((L,), (memoryview(bytes(40)),))
-    head = Frame(kind=FrameKind.RESULT, source=0, request=1, cut=L)
+    head = Frame(model=MODEL, kind=FrameKind.RESULT, source=0, request=1, cut=L)
     for changes, reason in (
         ({"attempt": 3}, "late result"),
         ({"request": 77}, "late result"),
@@ -252,10 +252,15 @@ def test_frames_that_nobody_waits_for_are_dropped_and_counted() -> None:
         assert pump.drops("ue")[reason] == before + 1
     lose_tasks_of(pump, "ue")
     pump.submit(5)
-    pump.tell("ue", FrameArrived("gnb", Frame(kind=FrameKind.RESULT, source=0, request=5, attempt=9), result))
+    pump.tell(
+        "ue", FrameArrived("gnb", Frame(model=MODEL, kind=FrameKind.RESULT, source=0, request=5, attempt=9), result)
+    )
     assert pump.drops("ue")["unknown attempt"] == 1
     pump.tell(
-        "ue", FrameArrived("gnb", Frame(kind=FrameKind.RESULT, source=0, request=5), Parcel((3,), (result.data[0],)))
+        "ue",
+        FrameArrived(
+            "gnb", Frame(model=MODEL, kind=FrameKind.RESULT, source=0, request=5), Parcel((3,), (result.data[0],))
+        ),
     )
     assert pump.drops("ue")["not the model's outputs"] == 1
     assert ("ue", 5) not in pump.outcomes
@@ -278,11 +283,11 @@ def test_missing_bytes_reach_the_user_whichever_hop_lost_them() -> None:
 
 def test_hosts_that_disagree_do_not_play_ball() -> None:
     pump = make()
-    task = Frame(kind=FrameKind.TASK, source=0, request=1, tensors=((0, 12288),))
+    task = Frame(model=MODEL, kind=FrameKind.TASK, source=0, request=1, tensors=((0, 12288),))
     assert pump.hosts["gnb"].snapshot().stop[0] == 0  # it would hand on to mec
     pump.tell("gnb", FrameArrived("mec", task, pump.parcel((0,))))
     assert [(d, e.start, e.stop) for d, e in pump.stages] == [("gnb", 0, L)]
-    result = Frame(kind=FrameKind.RESULT, source=0, request=2, cut=L)
+    result = Frame(model=MODEL, kind=FrameKind.RESULT, source=0, request=2, cut=L)
     pump.tell("gnb", FrameArrived("ue", result, pump.parcel((L,))))
     assert pump.drops("gnb")["would go in circles"] == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_cases import chain_profile, line, random_profile, tree
+from engine_cases import chain_profile, contract, line, random_profile, tree
 from engine_chaos import Chaos, Weather
 from test_pinned import BRANCHED, branched_plan
 
@@ -62,6 +62,24 @@ def test_one_outcome_by_the_tables(seed: int) -> None:
     chaos = Chaos(topology, profile, weather, seed, private_operators=int(rng.integers(0, 3)))
     run(chaos, rng, requests=25, deadline_s=(0.05, 3.0))
     check(chaos, profile.cuts[-1].tensors)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_one_outcome_under_a_contract(seed: int) -> None:
+    """Coded live sets, gaps and all; what is reported of a result is what its gaps should have cost."""
+    rng = np.random.default_rng(4000 + seed)
+    weather = Weather(
+        drop=float(rng.uniform(0, 0.2)), duplicate=0.1, kills=float(rng.uniform(0, 2)), raises=0.02, gaps=0.3
+    )
+    topology = line(losses=(0.1, 0.0, 0.1)) if seed % 2 else tree()
+    chaos = Chaos(topology, SMALL, weather, seed, contract=contract(SMALL), max_in_flight=100)
+    run(chaos, rng, requests=25, deadline_s=(0.05, 3.0))
+    check(chaos, (5,))
+    for ((_, finish),) in chaos.finished.values():
+        accuracy = finish.predicted_accuracy
+        assert accuracy is None or 0.0 <= accuracy <= 0.71
+        if isinstance(finish.outcome, Parcel) and finish.missing:
+            assert accuracy is None or accuracy <= 0.70 + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(60))

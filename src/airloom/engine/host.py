@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from airloom.core.value import Value
 from airloom.engine.attempts import Attempts
+from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.events import (
     Cancel,
@@ -21,16 +24,18 @@ from airloom.engine.events import (
     TimerFired,
 )  # fmt: skip
 from airloom.engine.jobs import LOAD_TIMER, Job, Jobs
-from airloom.engine.messages import Frame, FrameKind, Parcel
+from airloom.engine.messages import UNKNOWN_DROP, Frame, FrameKind, Parcel
 from airloom.engine.missing import fold_missing
 from airloom.engine.outbox import Outbox
 from airloom.engine.passages import Passages
 from airloom.engine.peers import Peers
 from airloom.engine.pinned import PARTIAL_TIMER, Pinned
 from airloom.engine.post import Post, device_name
+from airloom.engine.repair import RepairController
 from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, Requests
 from airloom.engine.tasks import Tasks
 from airloom.engine.wave import REFRESH_TIMER, WAVE_TIMER, Wave
+from airloom.errors import WireError
 
 __all__ = ["Host", "HostConfig", "Snapshot"]
 
@@ -63,24 +68,32 @@ class Host:
 
     It starts out believing that nobody else is up; `PeerUp` tells it of every live host of the
     topology, near or far. Times are seconds of any clock that does not go back.
+
+    Attributes:
+        repair: what may stay missing of messages that are on their way to this host.
+
+    Raises:
+        ProfileMismatch, Infeasible: the contract is of another model, or cannot be kept.
     """
 
     def __init__(self, config: HostConfig) -> None:
         self.config = config
         self._out = out = Outbox(config.device)
+        self.codings = Codings(config)
+        self.repair = RepairController(self.codings, config)
         self._passages = Passages(memory_s=config.memory_s)
         self._peers = Peers(config.topology, config.device, result_returns=config.result_returns)
         self._wave = Wave(config, self._peers, out)
-        self._jobs = Jobs(config, self._passages, out)
+        self._jobs = Jobs(config, self._passages, self.codings, out)
         self._jobs.on_load = self._wave.on_load
-        self._post = Post(config, self._peers, self._passages, out)
+        self._post = Post(config, self._peers, self._passages, self.codings, out)
         self._post.at_home = self._at_home
-        self._tasks = Tasks(config, self._peers, self._wave, self._jobs, self._post, out)
-        self._pinned = Pinned(config, self._peers, self._jobs, self._post, out)
+        self._tasks = Tasks(config, self._peers, self._wave, self._jobs, self._post, self.codings, out)
+        self._pinned = Pinned(config, self._peers, self._jobs, self._post, self.codings, out)
         attempts = Attempts(
             config, self._peers, self._wave, self._pinned, self._tasks, self._jobs, self._post, self._passages, out
         )
-        self._requests = Requests(config, attempts, out)
+        self._requests = Requests(config, attempts, self.codings, out)
 
     def start(self, now_s: float) -> list[Effect]:
         """Once, before any event."""
@@ -136,16 +149,26 @@ class Host:
         source = device_name(self.config.topology, frame.source)
         if source is None:
             return out.drop("no such source", frame.request, frame.attempt, src=event.src)
+        refusal = self.codings.refusal(frame)
+        if refusal:
+            return out.drop(refusal, frame.request, frame.attempt, src=event.src)
         frame = fold_missing(frame, parcel)
         passage = self._passages.at(frame.source, frame.request, out.now_s)
         if not self._passages.is_new(passage, (frame.kind, frame.attempt, frame.cut, frame.transfer)):
             return out.drop("duplicate", frame.request, frame.attempt, src=event.src)
+        missing = sum(gap.stop - gap.start for gap in parcel.missing)
+        if frame.kind == FrameKind.TASK:
+            try:
+                frame, parcel = self.codings.arrived(frame, parcel)
+            except WireError:
+                return out.drop("malformed blob", frame.request, frame.attempt, src=event.src)
+        elif parcel.missing:
+            frame = msgspec.structs.replace(frame, drop_bp=UNKNOWN_DROP)
         out.emit(
             "arrive",
             {
                 "src": event.src, "what": frame.kind.name.lower(), "source": source, "cut": frame.cut,
-                "transfer": frame.transfer, "nbytes": parcel.nbytes,
-                "missing": sum(gap.stop - gap.start for gap in parcel.missing),
+                "transfer": frame.transfer, "nbytes": parcel.nbytes, "missing": missing, **self._said(frame, parcel),
             },
             frame.request, frame.attempt,
         )  # fmt: skip
@@ -158,6 +181,16 @@ class Host:
         if frame.kind == FrameKind.CANCEL:
             return self._cancelled(frame, event.src)
         return self._post.toward_source(frame, parcel, event.src)
+
+    def _said(self, frame: Frame, parcel: Parcel) -> dict[str, object]:
+        """What a trace says of a live set under a contract: its coding, and what it should come to as it is."""
+        if self.codings.contract is None or frame.kind != FrameKind.TASK:
+            return {}
+        return {
+            "coding": self.codings.coding(frame.coding).name,
+            "missing_share": self.codings.missing_share(frame, parcel),
+            "predicted_accuracy": self.codings.accuracy(self.codings.decoded(frame, parcel).drop_bp),
+        }
 
     def _cancelled(self, frame: Frame, src: str) -> None:
         """The source wants no more of a request: stop, and tell those it was handed to."""
@@ -172,9 +205,9 @@ class Host:
         job = self._jobs.done(event)
         if job is None:
             return None
-        if event.parcel.tensors != job.outputs:
-            return self._failed(job, f"the executor made tensors {event.parcel.tensors}, asked for {job.outputs}")
-        if job.stage:
+        if event.parcel.tensors != job.makes:
+            return self._failed(job, f"the executor made tensors {event.parcel.tensors}, asked for {job.makes}")
+        if job.pinned:
             return self._pinned.done(job, event.parcel)
         return self._tasks.done(job, event.parcel)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airloom.core.coding import RAW, Coding
+from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.events import Abandon, Execute, StageDone
 from airloom.engine.load import LoadMeter
-from airloom.engine.messages import Frame, Parcel
+from airloom.engine.messages import BLOB, Frame, Parcel
 from airloom.engine.outbox import Outbox
 from airloom.engine.passages import Passages
 
@@ -24,7 +26,10 @@ class Job:
         frame: head of the message that asked for it, what is missing of its data folded in.
         came_from: the neighbour that sent it, "" at the source.
         parent: the host downstream when the stop was chosen.
-        stage: id of the pinned plan's stage, "" where the table decides.
+        decode, encode: of the live sets of `start` and `stop`.
+        mcs: of the radio link that the outcome goes over.
+        pinned: whether a pinned plan asks for it; else the table.
+        stage: id of the plan's stage, "" for the input on its way to be coded.
     """
 
     frame: Frame
@@ -33,15 +38,24 @@ class Job:
     outputs: tuple[int, ...]
     came_from: str = ""
     parent: str | None = None
+    pinned: bool = False
     stage: str = ""
     asked_s: float = 0.0
+    decode: Coding = RAW
+    encode: Coding = RAW
+    mcs: int | None = None
+
+    @property
+    def makes(self) -> tuple[int, ...]:
+        """Tensors that the executor gives back."""
+        return self.outputs if self.encode.is_raw else (BLOB,)
 
 
 class Jobs:
     """The executor as the host sees it. `on_load` is told when the load may have moved."""
 
-    def __init__(self, config: HostConfig, passages: Passages, outbox: Outbox) -> None:
-        self._config, self._passages, self._out = config, passages, outbox
+    def __init__(self, config: HostConfig, passages: Passages, codings: Codings, outbox: Outbox) -> None:
+        self._config, self._passages, self._codings, self._out = config, passages, codings, outbox
         self._jobs: dict[int, Job] = {}
         self._next = 1
         self._timed = False
@@ -69,7 +83,7 @@ class Jobs:
         self._passages.at(job.frame.source, job.frame.request, self._out.now_s).jobs.add(number)
         self.meter.begin(self._out.now_s)
         self._watch()
-        self._out.add(Execute(number, job.start, job.stop, parcel, job.outputs))
+        self._out.add(Execute(number, job.start, job.stop, parcel, job.outputs, job.decode, job.encode))
 
     def done(self, event: StageDone) -> Job | None:
         """The job that finished; None where nobody waits for it any more."""
@@ -82,6 +96,8 @@ class Jobs:
                     "source": self._config.topology.devices[frame.source].id, "start": job.start, "stop": job.stop,
                     "stage": job.stage, "wait_s": max(0.0, self._out.now_s - job.asked_s - event.compute_s),
                     "predicted_s": self._expected_s(job), "missing_share": frame.missing_ppm / 1e6,
+                    **({"decode": job.decode.name} if not job.decode.is_raw else {}),
+                    **({"encode": job.encode.name} if not job.encode.is_raw else {}),
                 },
                 frame.request, frame.attempt, event.compute_s,
             )  # fmt: skip
@@ -122,5 +138,7 @@ class Jobs:
         return job
 
     def _expected_s(self, job: Job) -> float:
-        """Seconds of the stage on an unloaded host, a stage of a pinned plan included."""
-        return self._config.profile.stage_s(job.start, job.stop) * self._config.own.factor
+        """Seconds of the stage on an unloaded host, a stage of a pinned plan included, and of its codings."""
+        seconds = self._config.profile.stage_s(job.start, job.stop)
+        seconds += self._codings.decode_s(job.start, job.decode) + self._codings.code_s(job.stop, job.encode)
+        return seconds * self._config.own.factor

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airloom.core.coding import Coding, parse_coding
 from airloom.core.plan import Plan, Stage, Transfer
 from airloom.engine.config import HostConfig
 from airloom.errors import ConfigError, ProfileMismatch
+from airloom.planner.contract import find_tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,8 @@ class Layout:
     Attributes:
         stages: by id.
         tensors: for each transfer the ids it carries.
+        codings: for each transfer how it is coded on its way.
+        cuts: for each transfer the cut whose live set it carries, or some of it.
         inputs, outputs: for each stage the ids it reads and leaves.
         into, out_of: transfers by the stage they lead to or come from; "" is the user.
         devices: every device that a request may touch, the source included.
@@ -24,6 +28,8 @@ class Layout:
     plan: Plan
     stages: dict[str, Stage]
     tensors: tuple[tuple[int, ...], ...]
+    codings: tuple[Coding, ...]
+    cuts: tuple[int, ...]
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
     into: dict[str, tuple[int, ...]]
@@ -33,6 +39,13 @@ class Layout:
     def device(self, stage: str, source: str) -> str:
         """Where a stage runs; "" is the source."""
         return self.stages[stage].device if stage else source
+
+    def mcs(self, transfer: int, here: str, there: str) -> int | None:
+        """The MCS planned for a radio link of the transfer's route."""
+        for hop in self.plan.transfers[transfer].route:
+            if (hop.src, hop.dst) == (here, there):
+                return hop.mcs
+        return None
 
     def next_hop(self, transfer: int, here: str) -> str | None:
         """The host after `here` on the transfer's route, None where the plan leaves it open."""
@@ -86,6 +99,10 @@ def lay_out(plan: Plan, config: HostConfig) -> Layout:
         missing = set(inputs[id]).difference(*(tensors[t] for t in into[id])) if into[id] else set(inputs[id])
         if missing:
             raise ConfigError(f"nothing brings tensors {sorted(missing)}", where=f"$.stages[{i}].inputs")
+    codings = tuple(
+        _coding(transfer, f"$.transfers[{i}].coding", config, stages, tensors[i], into, out_of)
+        for i, transfer in enumerate(plan.transfers)
+    )
     result = {t for i in into[""] for t in tensors[i]}
     if not result >= set(config.cut_tensors(profile.num_operators)):
         raise ConfigError("no transfer to '' brings the whole result back", where="$.transfers")
@@ -93,9 +110,38 @@ def lay_out(plan: Plan, config: HostConfig) -> Layout:
         id for transfer in plan.transfers for hop in transfer.route for id in (hop.src, hop.dst)
     }
     return Layout(
-        plan, stages, tensors, inputs, outputs, {k: tuple(v) for k, v in into.items()},
+        plan, stages, tensors, codings, tuple(_cut(transfer, config, stages) for transfer in plan.transfers),
+        inputs, outputs, {k: tuple(v) for k, v in into.items()},
         {k: tuple(v) for k, v in out_of.items()}, frozenset(devices),
     )  # fmt: skip
+
+
+def _cut(transfer: Transfer, config: HostConfig, stages: dict[str, Stage]) -> int:
+    """The cut that a transfer crosses: where its stage stops, the last for the result."""
+    if not transfer.dst:
+        return config.num_operators
+    return stages[transfer.src].stop if transfer.src else 0
+
+
+def _coding(
+    transfer: Transfer, where: str, config: HostConfig, stages: dict[str, Stage], tensors: tuple[int, ...],
+    into: dict[str, list[int]], out_of: dict[str, list[int]],
+) -> Coding:  # fmt: skip
+    """The coding of a transfer, checked: only a whole live set between two stages of a chain can have one."""
+    coding = parse_coding(transfer.coding)
+    if coding.is_raw:
+        return coding
+    cut = _cut(transfer, config, stages)
+    if config.contract is None:
+        raise ConfigError(
+            f"coding {coding.name!r} needs the tolerance profile that the plan was made with", where=where
+        )
+    if find_tolerance(config.contract.tolerance, cut, coding) is None:
+        raise ConfigError(f"the tolerance profile has no coding {coding.name!r} for cut {cut}", where=where)
+    alone = len(out_of[transfer.src]) == 1 and len(into[transfer.dst]) == 1
+    if not alone or not transfer.dst or tensors != config.cut_tensors(cut) or stages[transfer.dst].start != cut:
+        raise ConfigError("only the whole live set from one stage to the next can be coded: leave it raw", where=where)
+    return coding
 
 
 def _carried(

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+import msgspec
+
+from airloom.core.coding import RAW
 from airloom.core.plan import Plan
+from airloom.engine.coded import Codings, added
 from airloom.engine.config import HostConfig
 from airloom.engine.jobs import Job, Jobs
 from airloom.engine.layout import Layout, lay_out
@@ -32,10 +36,12 @@ class Partial:
     gaps: dict[int, tuple[Gap, ...]] = field(default_factory=dict)
     arrived: set[int] = field(default_factory=set)
     missing_ppm: int = 0
+    drops: list[int] = field(default_factory=list)
 
     def add(self, transfer: int, frame: Frame, parcel: Parcel) -> None:
         self.arrived.add(transfer)
         self.missing_ppm = max(self.missing_ppm, frame.missing_ppm)
+        self.drops.append(frame.drop_bp)
         for id, data in zip(parcel.tensors, parcel.data, strict=True):
             self.data[id] = data
             self.gaps[id] = tuple(gap for gap in parcel.missing if gap.tensor == id)
@@ -53,8 +59,10 @@ def pick(parcel: Parcel, ids: tuple[int, ...]) -> Parcel:
 class Pinned:
     """The plan in force at this host, if any, and stages that wait for inputs."""
 
-    def __init__(self, config: HostConfig, peers: Peers, jobs: Jobs, post: Post, outbox: Outbox) -> None:
-        self._config, self._peers = config, peers
+    def __init__(
+        self, config: HostConfig, peers: Peers, jobs: Jobs, post: Post, codings: Codings, outbox: Outbox
+    ) -> None:  # fmt: skip
+        self._config, self._peers, self._codings = config, peers, codings
         self._jobs, self._post, self._out = jobs, post, outbox
         self._waiting: OrderedDict[Key, Partial] = OrderedDict()
         self.layout: Layout | None = None
@@ -77,7 +85,18 @@ class Pinned:
         """At the source: give the input to the stages that read it."""
         for transfer in layout.out_of[""]:
             part = pick(parcel, layout.tensors[transfer])
-            self._carry(head(FrameKind.TASK, frame, part, transfer=transfer), part, layout)
+            if not layout.codings[transfer].is_raw:
+                self._code_input(frame, part, transfer, layout)
+                continue
+            cut = layout.cuts[transfer]
+            self._carry(head(FrameKind.TASK, frame, part, cut=cut, transfer=transfer), part, layout)
+
+    def _code_input(self, frame: Frame, parcel: Parcel, transfer: int, layout: Layout) -> None:
+        """The input travels coded: this host's executor codes it, and runs nothing."""
+        if self._jobs.full:
+            return self._post.failure(frame, f"{len(self._jobs)} stages wait already")
+        job = Job(frame, 0, 0, parcel.tensors, pinned=True, asked_s=self._out.now_s, encode=layout.codings[transfer])
+        return self._jobs.run(job, parcel)
 
     def accept(self, frame: Frame, parcel: Parcel) -> None:
         """A transfer's tensors came from a neighbour."""
@@ -85,9 +104,15 @@ class Pinned:
         if layout is None or layout.plan.epoch != frame.epoch:
             self._out.drop("another plan is in force", frame.request, frame.attempt, epoch=frame.epoch)
             return self._post.failure(frame, f"no plan of epoch {frame.epoch} here")
-        if not 0 <= frame.transfer < len(layout.tensors) or parcel.tensors != layout.tensors[frame.transfer]:
+        if not 0 <= frame.transfer < len(layout.tensors) or not self._is_transfer(frame, parcel, layout):
             return self._out.drop("not a transfer of the plan", frame.request, frame.attempt, transfer=frame.transfer)
         return self._carry(frame, parcel, layout)
+
+    def _is_transfer(self, frame: Frame, parcel: Parcel, layout: Layout) -> bool:
+        coding, cut = layout.codings[frame.transfer], layout.cuts[frame.transfer]
+        if frame.coding != self._codings.index(coding):
+            return False
+        return parcel.tensors == layout.tensors[frame.transfer] if coding.is_raw else frame.cut == cut
 
     def done(self, job: Job, parcel: Parcel) -> None:
         """A stage of the plan is over: its outputs go where the plan has them."""
@@ -95,9 +120,14 @@ class Pinned:
         if layout is None or layout.plan.epoch != job.frame.epoch:
             return self._post.failure(job.frame, f"the plan of epoch {job.frame.epoch} was withdrawn")
         for transfer in layout.out_of[job.stage]:
-            part = pick(parcel, layout.tensors[transfer])
+            coding = layout.codings[transfer]
+            part = pick(parcel, layout.tensors[transfer]) if coding.is_raw else parcel
             if layout.plan.transfers[transfer].dst:
-                self._carry(head(FrameKind.TASK, job.frame, part, transfer=transfer), part, layout)
+                frame = head(
+                    FrameKind.TASK, job.frame, part, cut=layout.cuts[transfer], transfer=transfer,
+                    coding=self._codings.index(coding),
+                )  # fmt: skip
+                self._carry(frame, part, layout)
             else:
                 last = self._config.num_operators
                 part = part if self._config.result_returns else Parcel()
@@ -131,13 +161,15 @@ class Pinned:
             following = way[0] if way else None
         if following is None:
             return self._post.failure(frame, f"no way to {device}")
-        return self._post.send(following, frame, parcel)
+        return self._post.send(following, frame, parcel, mcs=layout.mcs(frame.transfer, here, following))
 
     def _join(self, frame: Frame, parcel: Parcel, stage_id: str, layout: Layout) -> None:
         if not stage_id:  # the plan hands the input back as the result
             return self._post.toward_source(
                 head(FrameKind.RESULT, frame, parcel, cut=self._config.num_operators, transfer=frame.transfer), parcel
             )
+        if frame.coding:  # the whole of the stage's input
+            return self._run(self._codings.decoded(frame, parcel), parcel, stage_id, layout, frame.coding)
         key = (frame.source, frame.request, frame.attempt, stage_id)
         partial = self._waiting.get(key)
         if partial is None or partial.epoch != frame.epoch:
@@ -150,17 +182,22 @@ class Pinned:
             return None
         del self._waiting[key]
         self._out.stop_timer(PARTIAL_TIMER, *key)
+        frame = msgspec.structs.replace(frame, missing_ppm=partial.missing_ppm, drop_bp=added(partial.drops))
+        return self._run(frame, partial.parcel(layout.inputs[stage_id]), stage_id, layout, 0)
+
+    def _run(self, frame: Frame, inputs: Parcel, stage_id: str, layout: Layout, coding: int) -> None:
+        """The stage has all its inputs, coded or not."""
         if self._jobs.full:
             return self._post.failure(frame, f"{len(self._jobs)} stages wait already")
         stage = layout.stages[stage_id]
-        inputs = partial.parcel(layout.inputs[stage_id])
-        whole = head(
-            FrameKind.TASK, frame, inputs, cut=stage.start, transfer=frame.transfer, missing_ppm=partial.missing_ppm
-        )
-        return self._jobs.run(
-            Job(whole, stage.start, stage.stop, layout.outputs[stage_id], stage=stage_id, asked_s=self._out.now_s),
-            inputs,
-        )
+        onward = [layout.codings[transfer] for transfer in layout.out_of[stage_id]]
+        whole = head(FrameKind.TASK, frame, inputs, cut=stage.start, transfer=frame.transfer)
+        job = Job(
+            whole, stage.start, stage.stop, layout.outputs[stage_id], pinned=True, stage=stage_id,
+            asked_s=self._out.now_s,
+            decode=self._codings.coding(coding), encode=next((one for one in onward if not one.is_raw), RAW),
+        )  # fmt: skip
+        return self._jobs.run(job, inputs)
 
     def _drop(self, key: Key, reason: str) -> None:
         del self._waiting[key]

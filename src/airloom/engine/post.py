@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airloom.core.topology import Topology
+from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.events import SendFrame
 from airloom.engine.messages import Frame, FrameKind, Parcel
@@ -19,12 +20,20 @@ def device_name(topology: Topology, index: int) -> str | None:
 
 
 def head(
-    kind: FrameKind, like: Frame, parcel: Parcel, *, cut: int = 0, transfer: int = -1, missing_ppm: int | None = None
+    kind: FrameKind,
+    like: Frame,
+    parcel: Parcel,
+    *,
+    cut: int = 0,
+    transfer: int = -1,
+    missing_ppm: int | None = None,
+    coding: int = 0,
 ) -> Frame:
-    """A frame for the same request and attempt as `like`."""
+    """A frame for the same request and attempt as `like`, which has lost what `like` has."""
     return Frame(
         kind=kind, source=like.source, request=like.request, attempt=like.attempt, epoch=like.epoch, cut=cut,
         transfer=transfer, missing_ppm=like.missing_ppm if missing_ppm is None else missing_ppm,
+        coding=coding, drop_bp=like.drop_bp,
         tensors=tuple((id, data.nbytes) for id, data in zip(parcel.tensors, parcel.data, strict=True)),
     )  # fmt: skip
 
@@ -32,12 +41,16 @@ def head(
 class Post:
     """Sends frames to neighbours. `at_home` takes those that have reached their source."""
 
-    def __init__(self, config: HostConfig, peers: Peers, passages: Passages, outbox: Outbox) -> None:
+    def __init__(
+        self, config: HostConfig, peers: Peers, passages: Passages, codings: Codings, outbox: Outbox
+    ) -> None:  # fmt: skip
         self._config, self._peers, self._passages, self._out = config, peers, passages, outbox
+        self._codings = codings
         self.at_home: Callable[[Frame, Parcel], None] = lambda frame, parcel: None
 
-    def send(self, dst: str, frame: Frame, parcel: Parcel) -> None:
-        """Give the message to the neighbour `dst`; what it lacks is in the frame's head by now."""
+    def send(self, dst: str, frame: Frame, parcel: Parcel, *, mcs: int | None = None) -> None:
+        """Give the message to the neighbour `dst`; what it lacks is in the frame's head, or beside its blob."""
+        frame, parcel = self._codings.onward(frame, parcel)
         if frame.kind == FrameKind.TASK:
             passage = self._passages.at(frame.source, frame.request, self._out.now_s)
             passage.onward[dst], passage.answered = frame, False
@@ -47,10 +60,12 @@ class Post:
                 "dst": dst, "what": frame.kind.name.lower(), "source": device_name(self._config.topology, frame.source),
                 "cut": frame.cut, "transfer": frame.transfer, "nbytes": parcel.nbytes,
                 "wire_nbytes": self._config.framing.wire_nbytes(tuple(n for _, n in frame.tensors)),
+                **({"coding": self._codings.coding(frame.coding).name} if frame.coding else {}),
+                **({"mcs": mcs} if mcs is not None else {}),
             },
             frame.request, frame.attempt,
         )  # fmt: skip
-        self._out.add(SendFrame(dst, frame, Parcel(parcel.tensors, parcel.data) if parcel.missing else parcel))
+        self._out.add(SendFrame(dst, frame, parcel, mcs))
 
     def toward_source(self, frame: Frame, parcel: Parcel, came_from: str = "") -> None:
         """One hop nearer to the source, or to its requests where this host is the source."""

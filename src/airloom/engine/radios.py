@@ -1,76 +1,62 @@
-"""What radio links offer, in the words of the planner, which knows no radio."""
+"""What the radio links of a topology offer, for a planner, which knows no radio; and a topology at the planned MCS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import msgspec
 
+from airloom.config.nr import with_radio
 from airloom.core.plan import Plan
 from airloom.core.problem import RadioChoice
-from airloom.core.topology import Conditions, Link, LinkState, NrRadio, Topology
-from airloom.radio.nr.adaptation import NrChoice, adapted, nr_choices
+from airloom.core.topology import Conditions, Link, LinkState, Topology
 
 Offers = dict[tuple[str, str], tuple[RadioChoice, ...]]
 
 
 def link_choices(link: Link, state: LinkState | None = None) -> tuple[RadioChoice, ...]:
-    """Every MCS that `link` may use at its SNR, the one that is set where one is; none without a radio."""
+    """Each MCS that `link` may use in `state`, the one that is set where one is; none without a radio."""
     if link.nr is None:
         return ()
-    return tuple(_choice(link.nr, offer) for offer in nr_choices(link.nr, snr_db=_snr(state)))
+    from airloom.radio.nr import adaptation
 
-
-def adapted_choice(link: Link, state: LinkState | None = None) -> tuple[RadioChoice, ...]:
-    """What link adaptation at 10 % BLER would take; none without a radio."""
-    return () if link.nr is None else (_choice(link.nr, adapted(link.nr, snr_db=_snr(state))),)
+    return adaptation.radio_choices(link.nr, snr_db=None if state is None else state.snr_db)
 
 
 def radio_choices(topology: Topology, conditions: Conditions | None = None) -> Offers:
-    """`link_choices` of every link with a radio."""
-    return _every(topology, conditions, link_choices)
+    """By (src, dst), each MCS that a link with a radio may use under `conditions`: the one that is set where one is."""
+    states = _states(conditions)
+    links = [link for link in topology.links if link.nr is not None]
+    return {(link.src, link.dst): link_choices(link, states.get((link.src, link.dst))) for link in links}
 
 
 def adapted_choices(topology: Topology, conditions: Conditions | None = None) -> Offers:
-    """`adapted_choice` of every link with a radio whose MCS is open; empty where there is none."""
+    """By (src, dst), what link adaptation at 10 % BLER would take; empty where no radio leaves its MCS open."""
     if all(link.nr is None or link.nr.mcs is not None for link in topology.links):
         return {}
-    return _every(topology, conditions, adapted_choice)
+    from airloom.radio.nr import adaptation
+
+    found, states = Offers(), _states(conditions)
+    for link in topology.links:
+        if link.nr is not None:
+            key = link.src, link.dst
+            state = states.get(key)
+            usual = adaptation.adapted(link.nr, snr_db=None if state is None else state.snr_db).mcs
+            fixed = msgspec.structs.replace(link, nr=adaptation.with_mcs(link.nr, usual))
+            found[key] = link_choices(fixed, state)
+    return found
 
 
 def at_planned_mcs(topology: Topology, plan: Plan) -> Topology:
-    """The topology with every radio link of the plan set to the MCS that it was planned with."""
+    """The topology with the radio links of the plan set to the MCS that they were planned with."""
     planned = {(hop.src, hop.dst): hop.mcs for transfer in plan.transfers for hop in transfer.route}
     links = []
     for link in topology.links:
         mcs = planned.get((link.src, link.dst))
         if link.nr is not None and link.nr.mcs is None and mcs is not None:
-            link = msgspec.structs.replace(link, nr=msgspec.structs.replace(link.nr, mcs=mcs))
-            link = msgspec.structs.replace(link, rate_bps=link_choices(link)[0].rate_bps)
-        links.append(link)
+            links.append(with_radio(link, msgspec.structs.replace(link.nr, mcs=mcs)))
+        else:
+            links.append(link)
     return msgspec.structs.replace(topology, links=tuple(links))
 
 
-def _snr(state: LinkState | None) -> float | None:
-    return None if state is None else state.snr_db
-
-
-def _choice(radio: NrRadio, offer: NrChoice) -> RadioChoice:
-    slot_s = 0.015 / radio.scs_khz
-    # A message waits half a slot for the next to begin, for the slot to end, and for its last block's attempts.
-    delay_s = 1.5 * slot_s + radio.processing_s + (offer.attempts - 1.0) * radio.round_trip_s
-    return RadioChoice(
-        mcs=offer.mcs, rate_bps=offer.rate_bps, loss=offer.packet_loss, block_bytes=offer.block_bytes, delay_s=delay_s
-    )
-
-
-def _every(
-    topology: Topology,
-    conditions: Conditions | None,
-    of: Callable[[Link, LinkState | None], tuple[RadioChoice, ...]],
-) -> Offers:
-    states: Mapping[tuple[str, str], LinkState] = (
-        {} if conditions is None else {(state.src, state.dst): state for state in conditions.links}
-    )
-    keys = [(link, (link.src, link.dst)) for link in topology.links if link.nr is not None]
-    return {key: of(link, states.get(key)) for link, key in keys}
+def _states(conditions: Conditions | None) -> dict[tuple[str, str], LinkState]:
+    return {} if conditions is None else {(state.src, state.dst): state for state in conditions.links}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from airloom.engine.attempts import Attempts, Route
+from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.events import Finish, Submit
 from airloom.engine.messages import Frame, FrameKind, Parcel
@@ -51,8 +52,8 @@ class Request:
 class Requests:
     """Life of the requests that begin at this host."""
 
-    def __init__(self, config: HostConfig, attempts: Attempts, outbox: Outbox) -> None:
-        self._config, self._attempts, self._out = config, attempts, outbox
+    def __init__(self, config: HostConfig, attempts: Attempts, codings: Codings, outbox: Outbox) -> None:
+        self._config, self._attempts, self._codings, self._out = config, attempts, codings, outbox
         self._live: dict[int, Request] = {}
         self._input = tuple(zip(config.cut_tensors(0), config.profile.cuts[0].tensor_nbytes, strict=True))
         # Results that took longer than predicted make timeouts longer: the mean of took / expected, at least 1.
@@ -111,7 +112,7 @@ class Requests:
         if layout is None:
             if parcel.tensors != ids:
                 return self._out.drop("not the model's outputs", frame.request, frame.attempt)
-            return self._succeed(request, frame, parcel, frame.missing_ppm)
+            return self._succeed(request, frame, parcel, frame.missing_ppm, frame.drop_bp)
         if frame.transfer not in layout.into[""] or (ids and parcel.tensors != layout.tensors[frame.transfer]):
             return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
         tried.parts[frame.transfer] = (frame, parcel)
@@ -120,7 +121,9 @@ class Requests:
         held = {id: data for _, part in tried.parts.values() for id, data in zip(part.tensors, part.data, strict=True)}
         gaps = tuple(gap for _, part in tried.parts.values() for gap in part.missing if gap.tensor in ids)
         whole = Parcel(ids, tuple(held[id] for id in ids), gaps)
-        return self._succeed(request, frame, whole, max(part[0].missing_ppm for part in tried.parts.values()))
+        heads = [part[0] for part in tried.parts.values()]
+        missing_ppm, drop_bp = max(one.missing_ppm for one in heads), max(one.drop_bp for one in heads)
+        return self._succeed(request, frame, whole, missing_ppm, drop_bp)
 
     def on_failure(self, frame: Frame, line: str) -> None:
         request = self._live.get(frame.request)
@@ -209,7 +212,7 @@ class Requests:
         epoch = route.layout.plan.epoch if route.layout is not None else 0
         return Frame(
             kind=FrameKind.TASK, source=self._config.index, request=request.id, attempt=number, epoch=epoch,
-            tensors=self._input,
+            model=self._codings.key(0), tensors=self._input,
         )  # fmt: skip
 
     def _next(self, request: Request, reason: str) -> None:
@@ -257,21 +260,23 @@ class Requests:
 
     # --- outcomes -----------------------------------------------------------------------------
 
-    def _succeed(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int) -> None:
+    def _succeed(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int, drop_bp: int) -> None:
         tried = request.tries[frame.attempt]
         tried.alive = False
         took_s = self._out.now_s - tried.began_s
         expected_s = tried.route.predicted_s * (1 + tried.ahead)
         if tried.route.hosts and expected_s > 0:
             self._surprise = max(1.0, self._surprise + 0.2 * (min(took_s / expected_s, 10.0) - self._surprise))
+        accuracy = self._codings.accuracy(drop_bp)
         self._out.emit(
             "result",
             {"nbytes": parcel.nbytes, "missing_share": missing_ppm / 1e6, "predicted_s": tried.route.known_s,
-             "attempts": len(request.tries), "mode": tried.route.mode},
+             "attempts": len(request.tries), "mode": tried.route.mode,
+             **({} if self._codings.contract is None else {"predicted_accuracy": accuracy})},
             request.id, frame.attempt, self._out.now_s - request.submitted_s,
         )  # fmt: skip
         self._close(request)
-        self._out.add(Finish(request.id, parcel, missing_ppm / 1e6))
+        self._out.add(Finish(request.id, parcel, missing_ppm / 1e6, accuracy))
 
     def _finish(self, request: Request, error: RequestError) -> None:
         self._out.emit(

@@ -7,26 +7,28 @@ without waiting for the next wave. Nothing that comes from upstream touches the 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-from airloom.core.problem import HopCost
+from airloom.core.problem import HopCost, Option
 from airloom.core.topology import LinkState
+from airloom.engine.coded import graph_key
 from airloom.engine.config import HostConfig
 from airloom.engine.events import LinkMeasured, SendSplitCost
 from airloom.engine.messages import SplitCost
 from airloom.engine.outbox import Outbox
 from airloom.engine.peers import Peers
+from airloom.engine.radios import link_choices
+from airloom.errors import NoRoute
+from airloom.planner.contract import hop_floors
 from airloom.planner.pricing import hop_cost, host_cost
+from airloom.planner.route import chain
 from airloom.planner.wave import step
 from airloom.wire.splitcost import HEADER_NBYTES
 
 WAVE_TIMER, REFRESH_TIMER = "wave", "refresh"
-
-
-def graph_key(graph_digest: str) -> bytes:
-    """The first 8 bytes of a `sha256:` digest, zeros for a profile that stands for no model."""
-    return bytes.fromhex(graph_digest.removeprefix("sha256:")[:16].ljust(16, "0"))
 
 
 class Wave:
@@ -76,6 +78,18 @@ class Wave:
     def own_s(self, start: int, stop: int) -> float:
         """Seconds of the stage on this host, load included."""
         return self._host.stage_s(start, stop)
+
+    def option(self, cut: int) -> Option:
+        """How the table has the live set of `cut` go to the parent."""
+        return Option() if self._hop is None else self._hop.best(cut)
+
+    def relayed(self, cut: int, coding: str) -> Option:
+        """How a live set that came in this coding goes to the parent."""
+        if self._hop is None:
+            return Option(coding=coding)
+        row = (*self._hop.options[cut], *(self._hop.relayed[cut] if self._hop.relayed else ()))
+        same = [option for option in row if option.coding == coding]
+        return min(same, key=lambda option: option.total_s, default=Option(coding=coding))
 
     def link(self, src: str, dst: str) -> LinkState | None:
         return self._links.get((src, dst))
@@ -210,11 +224,29 @@ class Wave:
         if parent is None:
             self._hop = None
             return
+        link, back = config.topology.link(here, parent), config.topology.link(parent, here)
         self._hop = hop_cost(
-            config.topology.link(here, parent), config.topology.link(parent, here), config.profile, config.framing,
+            link, back, config.profile, config.framing,
             state=self._links.get((here, parent)), back_state=self._links.get((parent, here)),
-            result_returns=config.result_returns,
+            result_returns=config.result_returns, contract=config.contract, floor=self._floor(parent),
+            choices=link_choices(link), back_choices=link_choices(back),
+            factors=(config.own.factor * (1.0 + self.load), config.topology.device(parent).factor),
         )  # fmt: skip
+
+    def _floor(self, parent: str) -> float | None:
+        """What the hop to `parent` must leave, as everybody who plans for this topology has it."""
+        contract, topology, here = self._config.contract, self._config.topology, self._config.device
+        if contract is None:
+            return None
+        for source in (topology.source, here):
+            try:
+                hosts = chain(topology, source, result_returns=self._config.result_returns)
+            except NoRoute:
+                continue
+            hops = list(pairwise(hosts))
+            if (here, parent) in hops:
+                return hop_floors(contract, topology, hosts)[hops.index((here, parent))]
+        return contract.tolerance.clean
 
     def _link_moved(self, key: tuple[str, str]) -> bool:
         """Whether the link differs from what was last priced by more than the policy's change."""
