@@ -21,11 +21,11 @@ import msgspec
 
 import airloom
 from airloom.config import merged
+from airloom.config.changes import change_title
 from airloom.core.plan import Plan, Stage
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
-from airloom.core.run import Change, Promise, RunRecord, SchemeRecord
-from airloom.core.tolerance import Contract
+from airloom.core.run import Change, RunRecord, SchemeRecord, promise_of
 from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment import Deployment, DeployOptions, Request
@@ -38,7 +38,6 @@ from airloom.planner.planning import make_plan
 from airloom.planner.pricing import build_problem, profile_of
 from airloom.planner.route import chain
 from airloom.report.folder import RECORD, TRACES
-from airloom.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
     from airloom.nn.captured import Captured
@@ -207,14 +206,6 @@ def run_record(
     )
 
 
-def promise_of(contract: Contract | None) -> Promise | None:
-    """What a run's record keeps of its contract."""
-    if contract is None:
-        return None
-    known = contract.tolerance
-    return Promise(min_accuracy=contract.min_accuracy, clean=known.clean, metric=known.metric, samples=known.samples)
-
-
 def drive(
     net: Deployment,
     setting: Setting,
@@ -259,20 +250,6 @@ def drive(
             tell(len(outcomes.requests) - len(pending), requests)
     outcomes.ended_s = time.monotonic()
     return outcomes, came
-
-
-def change_title(change: Conditions) -> str:
-    """A change in a few words, "mec->cloud at 5.00 Mbit/s"."""
-    parts = []
-    for link in change.links:
-        says = [format_rate(link.rate_bps)] if link.rate_bps is not None else []
-        says += [f"{format_seconds(link.delay_s)} delay"] if link.delay_s is not None else []
-        says += [f"{link.loss:.1%} loss"] if link.loss is not None else []
-        shown = f"at {', '.join(says)}" if says else "up"
-        parts.append(f"{link.src}->{link.dst} {shown if link.up else 'down'}")
-    for device in change.devices:
-        parts.append(f"{device.id} at load {device.load:g}" if device.up else f"{device.id} down")
-    return "; ".join(parts)
 
 
 def restored(topology: Topology, conditions: Conditions | None = None) -> Conditions:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from airloom import units
+from airloom.config.nr import parse_snr
 from airloom.config.strict_yaml import Entry, Quantity, convert
 from airloom.core.topology import Conditions, DeviceState, LinkState
 from airloom.errors import ConfigError
@@ -24,6 +25,7 @@ class Change(Entry, frozen=True):
     rate: Quantity | None = None
     delay: Quantity | None = None
     loss: Quantity | None = None
+    snr: Quantity | None = None
     load: Quantity | None = None
     up: bool | None = None
     both: bool = False
@@ -35,8 +37,10 @@ def to_conditions(change: Change, *, place: str) -> Conditions:
     if (change.link is None) == (change.device is None):
         raise ConfigError("a change is of a `link` or of a `device`: name one of them", where=place)
     if change.device is not None:
-        if change.rate is not None or change.delay is not None or change.loss is not None or change.both:
-            raise ConfigError("a device has a `load` and is `up` or not; rate, delay, loss are a link's", where=place)
+        if change.both or any(given is not None for given in (change.rate, change.delay, change.loss, change.snr)):
+            raise ConfigError(
+                "a device has a `load` and is `up` or not; rate, delay, loss and snr are a link's", where=place
+            )
         if change.load is None and change.up is None:
             raise ConfigError(f"nothing changes: give the `load` of {change.device}, or `up`", where=place)
         load = 0.0 if change.load is None else units.parse_number(change.load, where=f"{place}.load")
@@ -48,8 +52,8 @@ def to_conditions(change: Change, *, place: str) -> Conditions:
     src, arrow, dst = (part.strip() for part in (change.link or "").partition("->"))
     if not (src and arrow and dst):
         raise ConfigError(f"a link reads SRC->DST, got {change.link!r}", where=f"{place}.link")
-    if change.rate is None and change.delay is None and change.loss is None and change.up is None:
-        raise ConfigError(f"nothing changes: give a rate, delay, loss or up of {src}->{dst}", where=place)
+    if all(given is None for given in (change.rate, change.delay, change.loss, change.snr, change.up)):
+        raise ConfigError(f"nothing changes: give a rate, delay, loss, snr or up of {src}->{dst}", where=place)
     if change.rate is None:
         rate = None
     elif change.rate == "unlimited":
@@ -63,6 +67,7 @@ def to_conditions(change: Change, *, place: str) -> Conditions:
         delay_s=None if change.delay is None else units.parse_seconds(change.delay, where=f"{place}.delay"),
         loss=None if change.loss is None else units.parse_probability(change.loss, where=f"{place}.loss"),
         up=change.up is not False,
+        snr_db=None if change.snr is None else parse_snr(change.snr, where=f"{place}.snr"),
     )
     other = msgspec.structs.replace(state, src=dst, dst=src)
     return Conditions(at_s=at_s, links=(state, other) if change.both else (state,))
@@ -98,6 +103,7 @@ def _over(old: LinkState, new: LinkState) -> LinkState:
         delay_s=old.delay_s if new.delay_s is None else new.delay_s,
         loss=old.loss if new.loss is None else new.loss,
         up=new.up,
+        snr_db=old.snr_db if new.snr_db is None else new.snr_db,
     )
 
 
@@ -110,3 +116,17 @@ def check_names(conditions: Conditions, links: set[tuple[str, str]], devices: se
     for device in conditions.devices:
         if device.id not in devices:
             raise ConfigError(f"no device {device.id!r}: there are {', '.join(sorted(devices))}", where=where)
+
+
+def change_title(change: Conditions) -> str:
+    """A change in a few words, "mec->cloud at 5.00 Mbit/s"."""
+    parts = []
+    for link in change.links:
+        says = [units.format_rate(link.rate_bps)] if link.rate_bps is not None else []
+        says += [f"{units.format_seconds(link.delay_s)} delay"] if link.delay_s is not None else []
+        says += [f"{link.loss:.1%} loss"] if link.loss is not None else []
+        shown = f"at {', '.join(says)}" if says else "up"
+        parts.append(f"{link.src}->{link.dst} {shown if link.up else 'down'}")
+    for device in change.devices:
+        parts.append(f"{device.id} at load {device.load:g}" if device.up else f"{device.id} down")
+    return "; ".join(parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from airloom.core.plan import Plan, Stage, Transfer
 from airloom.core.profile import Machine
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
@@ -86,6 +87,14 @@ class Promise(Value, frozen=True):
     min_accuracy: float | None = None
     metric: str = ""
     samples: int = 0
+
+
+def promise_of(contract: Contract | None) -> Promise | None:
+    """What a run's record keeps of its contract."""
+    if contract is None:
+        return None
+    known = contract.tolerance
+    return Promise(min_accuracy=contract.min_accuracy, clean=known.clean, metric=known.metric, samples=known.samples)
 
 
 class RunRecord(Value, frozen=True, dict=True):
