@@ -133,11 +133,12 @@ def test_one_lossy_hop_is_planned_as_well_as_by_trying_everything(
                 size = prof.cuts[cut].nbytes if name == "raw" else math.ceil(known_entry.nbytes)
                 ways.append((name, size, bears, known_entry.code_s * 20 + known_entry.decode_s * 2))
         for (name, size, bears, code_s), rounds in itertools.product(ways, (0, 1)):
-            blocks = framing.num_blocks(framing.message_nbytes((size,)))
+            sizes = (size,) if name == "raw" else (size, 0)  # a blob, and the list of its gaps
+            blocks = framing.num_blocks(framing.message_nbytes(sizes))
             allowed = math.floor(bears * blocks + 1e-9) / blocks
             if rounds == 0 and lost > allowed:
                 continue  # too much would be missing
-            sent = framing.wire_nbytes((size,)) * (1 + rounds * max(0.0, lost - allowed) / (1 - lost))
+            sent = framing.wire_nbytes(sizes) * (1 + rounds * max(0.0, lost - allowed) / (1 - lost))
             seconds = 0.004 + 8 * sent / bps + rounds * 0.007 + code_s
             found.append((cut * ue + (4 - cut) * mec + seconds + back_s, name, mcs, float(rounds)))
     best = min(found, key=lambda f: f[0])
@@ -209,7 +210,7 @@ def test_a_host_that_runs_nothing_neither_decodes_nor_codes_again() -> None:
     assert transfer.coding == "int8+structured+neighbours"
     first, second = transfer.route
     framing = Framing()
-    assert first.nbytes == second.nbytes == framing.wire_nbytes((26_000,))
+    assert first.nbytes == second.nbytes == framing.wire_nbytes((26_000, 0))
     assert second.predicted_s == pytest.approx(0.001 + 8 * second.nbytes / 3e7 + 2e-4)
     assert second.tolerable == second.missing == 0.0
     # What the coding itself costs is borne once, though it crosses two hops.

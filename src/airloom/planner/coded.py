@@ -93,7 +93,7 @@ def _option(
     terms: Terms,
     share: float,
 ) -> Option:
-    payload = tensor_nbytes if entry.coding == RAW else (math.ceil(entry.nbytes),)
+    payload = tensor_nbytes if entry.coding == RAW else (math.ceil(entry.nbytes), 0)  # the blob, and no gaps of it
     nbytes = framing.wire_nbytes(payload)
     blocks = framing.num_blocks(framing.message_nbytes(payload))
     # Blocks come whole: of 10 blocks, 0.37 is 3.
