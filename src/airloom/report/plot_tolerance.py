@@ -101,7 +101,8 @@ def _cut(axes: Any, profile: Tolerance, entries: Sequence[CutTolerance], *, lege
             )
     sizes = sorted({entry.num_blocks for entry in entries})
     blocks = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    axes.set_title(f"{profile.model} cut at {entries[0].cut} ({blocks} blocks)", fontsize=9)
+    many = "block" if blocks == "1" else "blocks"
+    axes.set_title(f"{profile.model} cut at {entries[0].cut} ({blocks} {many})", fontsize=9)
     axes.set_xlabel("error rate [%]")
     axes.set_ylabel(f"{profile.metric} [%]")
     axes.set_ylim(0, 102)

@@ -20,7 +20,8 @@ from airloom.nn.codec_plan import TensorPlan
 from airloom.nn.executor import tensor_from_bytes, tensor_to_bytes
 from airloom.nn.quantise import dequantise, quantise
 from airloom.nn.tolerance.sent import Sent
-from airloom.wire.units import blocks_of, side_nbytes, unpack_sparse
+from airloom.wire.placing import blocks_of
+from airloom.wire.units import side_nbytes, unpack_sparse
 
 
 class _Form(NamedTuple):

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from airloom.core.tolerance import ErrorPoint, LayerTolerance, Pattern
-from airloom.errors import ConfigError
+from airloom.nn.federated import through_link
+from airloom.nn.layers import LayerKind, layer_of
 from airloom.nn.tolerance.halves import Halves
 from airloom.nn.tolerance.measuring import (
     DEFAULT_DRAWS,
@@ -37,7 +37,7 @@ class _Target(NamedTuple):
     """What errors hit at once."""
 
     name: str
-    kind: str
+    kind: LayerKind
     parameters: tuple[str, ...]
 
 
@@ -83,14 +83,14 @@ def measure_layers(
 def targets(halves: Halves) -> list[_Target]:
     """The layers that have weights, in the order of the graph, and all but the norms."""
     graph = halves.large.graph
-    found: dict[str, tuple[str, dict[str, None]]] = {}
+    found: dict[str, tuple[LayerKind, dict[str, None]]] = {}
     for op in graph.operators:
         for id in op.parameters:
             name = graph.parameters[id].name
             if not halves.large.state[name].is_floating_point():
                 continue
-            layer, _, _ = name.rpartition(".")
-            kind = next((kind for word, kind in _KINDS if word in op.target), "other")
+            layer = layer_of(name)
+            kind: LayerKind = next((kind for word, kind in _KINDS if word in op.target), "other")
             # A bias may be added by an operator of its own: the layer is what its first weight is.
             found.setdefault(layer, (kind, {}))[1][name] = None
     layers = [_Target(layer or "model", kind, tuple(names)) for layer, (kind, names) in found.items()]
@@ -98,7 +98,8 @@ def targets(halves: Halves) -> list[_Target]:
     return [*layers, _Target(ALL_LAYERS, "other", rest)] if rest else layers
 
 
-_KINDS = (
+# What an operator's target says of its weights, which is surer than their shapes.
+_KINDS: tuple[tuple[str, LayerKind], ...] = (
     ("conv", "convolution"), ("norm", "norm"), ("linear", "linear"), ("addmm", "linear"), ("mm", "linear"),
     ("matmul", "linear"), ("gru", "recurrent"), ("lstm", "recurrent"), ("rnn", "recurrent"),
 )  # fmt: skip
@@ -129,7 +130,7 @@ def _measure(
                 advance(len(labels))
     accuracy = sums / halves.num_messages(samples)
     return LayerTolerance(
-        layer=target.name, kind=target.kind, pattern=pattern,  # type: ignore[arg-type]
+        layer=target.name, kind=target.kind, pattern=pattern,
         nbytes=sum(t.numel() * t.element_size() for t in weights.values()),
         points=tuple(ErrorPoint(error_rate=r, accuracy=float(a)) for r, a in zip(rates, accuracy, strict=True)),
     )  # fmt: skip
@@ -143,18 +144,10 @@ def damaged(
     Args:
         pattern: `burst` loses blocks of `block_bytes` of all of them one after the other, `random` elements.
     """
-    if not 0.0 <= rate <= 1.0:
-        raise ConfigError(f"an error rate is from 0 to 1, got {rate:g}")
-    total = sum(t.numel() * t.element_size() for t in weights.values())
-    lost_blocks = rng.random(-(-total // block_bytes)) < rate if pattern == "burst" else None
-    came, offset = {}, 0
+    if pattern == "burst":
+        return through_link(weights, loss=rate, rng=rng, reliable=(), block_bytes=block_bytes).state
+    came = {}
     for name, tensor in weights.items():
-        lost: NDArray[np.bool_]
-        if lost_blocks is None:
-            lost = rng.random(tensor.numel()) < rate
-        else:
-            begins = offset + tensor.element_size() * np.arange(tensor.numel())
-            lost = lost_blocks[begins // block_bytes] | lost_blocks[(begins + tensor.element_size() - 1) // block_bytes]
-        offset += tensor.numel() * tensor.element_size()
-        came[name] = tensor.masked_fill(torch.from_numpy(lost).reshape(tensor.shape).to(tensor.device), 0)
+        lost = torch.from_numpy(rng.random(tensor.shape) < rate).to(tensor.device)
+        came[name] = tensor.masked_fill(lost, 0)
     return came
