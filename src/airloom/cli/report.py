@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airloom.report.figure import Figure
     from airloom.report.summary import Summary
 
 HELP = "show what a run gained: one HTML page, PNGs, a trace for Perfetto, JSON"
@@ -75,6 +76,45 @@ def predictions_table(summary: Summary) -> str:
     return table(rows, ["scheme", "phase", "predicted", "measured p50", "off by"], "llrrr") if rows else ""
 
 
+def accuracy_tables(summary: Summary) -> str:
+    """Accuracy beside its floor, and how cuts travelled, as text; empty where there is nothing to say."""
+    from airloom.cli.terminal import table
+    from airloom.units import format_bytes, format_percent
+
+    def share(figure: Figure | None) -> str:
+        return "–" if figure is None else format_percent(figure.value)
+
+    rows, ways, notes = [], [], dict[str, None]()
+    for s in summary.schemes:
+        found = s.delivered
+        if found is None:
+            continue
+        rows.append(
+            [
+                s.title,
+                "–" if found.min_accuracy is None else format_percent(found.min_accuracy),
+                *(share(f) for f in (found.clean, found.planned, found.predicted, found.predicted_least)),
+                *(share(f) for f in (found.measured, found.incomplete, found.missing_mean, found.missing_max)),
+                "–" if found.repair_nbytes is None else format_bytes(found.repair_nbytes.value),
+            ]
+        )
+        for k, way in enumerate(found.carried):
+            mcs = "–" if way.mcs is None else str(way.mcs)
+            link = f"{way.src}->{way.dst}"
+            ways.append(
+                [s.title if k == 0 else "", link, way.coding, mcs, str(way.messages), share(way.missing_mean),
+                 share(way.missing_max)]
+            )  # fmt: skip
+        notes |= dict.fromkeys(found.notes)
+    if not rows:
+        return ""
+    header = ["accuracy", "floor", "clean", "planned", "predicted", "least", "measured", "with gaps", "missing", "most"]
+    parts = [table(rows, [*header, "repair bytes"])]
+    if ways:
+        parts.append(table(ways, ["carried", "link", "coding", "MCS", "messages", "missing", "most"], "lllrrrr"))
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+
+
 def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_aside
@@ -114,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
     print(summary_table(summary))
     if predictions := predictions_table(summary):
         print(f"\n{predictions}")
+    if accuracies := accuracy_tables(summary):
+        print(f"\n{accuracies}")
     print("\nTimes are measured, predictions and energy modelled; energy and bytes are for one result."
           if not summary.simulated else "\nSimulated: every number is modelled.")  # fmt: skip
     if summary.truncated_lines:

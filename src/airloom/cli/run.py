@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folder: Path) -> None:
-    from airloom.cli.report import predictions_table, summary_table
+    from airloom.cli.report import accuracy_tables, predictions_table, summary_table
     from airloom.cli.terminal import table
     from airloom.units import format_bytes
 
@@ -174,6 +174,9 @@ def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folde
     predicted = predictions_table(summary)
     if predicted:
         print(f"\n{predicted}")
+    accuracies = accuracy_tables(summary)
+    if accuracies:
+        print(f"\n{accuracies}")
     rows = [("throughput", f"{stats.per_s:.1f} results/s")]
     rows += [("outcomes", ", ".join(f"{count} {name}" for name, count in sorted(stats.outcomes.items())))]
     sent = sum(

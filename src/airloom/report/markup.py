@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Callable
 
-from airloom.report.summary import Figure
+from airloom.report.figure import Figure
 
 
 def esc(text: object) -> str:

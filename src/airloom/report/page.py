@@ -33,6 +33,7 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
     sections = [
         _network(run, scheme, judged),
         _latency(run, summary),
+        _accuracy(summary),
         _timeline(run, scheme, judged),
         _section("Stages", "Operators as each host ran them, beside what the profile predicts.",
                  tables.stages_table(summary.schemes, scheme.series.chain, record.operators if record else ())),
@@ -84,7 +85,14 @@ def _cards(summary: Summary, judged: SchemeSummary) -> str:
         ratio = tables.gain_of(summary, first.name)
         card(f"Speed-up over {first.title}", number(ratio, lambda v: f"{v:.2f} ×"), number(first.p50_s, format_seconds))
     card("p50 latency", number(judged.p50_s, format_seconds), f"p95 {number(judged.p95_s, format_seconds)}")
-    if judged.accuracy is not None:
+    promised = judged.delivered
+    if promised is not None and promised.min_accuracy is not None:
+        parts = [f"floor {format_percent(promised.min_accuracy)}"]
+        if promised.predicted is not None and promised.measured is not None:
+            parts.append(f"predicted {number(promised.predicted, format_percent)}")
+        what = "Accuracy" if promised.measured is not None else "Accuracy, predicted"
+        card(what, number(promised.measured or promised.predicted, format_percent), ", ".join(parts))
+    elif judged.accuracy is not None:
         whole = next((s for s in others if s.accuracy is not None), None)
         beside = "" if whole is None else f"{esc(whole.title)}: {number(whole.accuracy, format_percent)}"
         card("Accuracy", number(judged.accuracy, format_percent), beside)
@@ -96,6 +104,23 @@ def _cards(summary: Summary, judged: SchemeSummary) -> str:
     lost = judged.requests - judged.results
     card("Requests lost", f'<span class="{"bad" if lost else "good"}">{lost}</span>', f"of {judged.requests}")
     return f'<ul class="cards">{"".join(cards)}</ul>'
+
+
+def _accuracy(summary: Summary) -> str:
+    """Nothing where nothing was demanded and nothing was missing."""
+    if all(s.delivered is None for s in summary.schemes):
+        return ""
+    carried = any(s.delivered is not None and s.delivered.carried for s in summary.schemes)
+    notes = [line for s in summary.schemes if s.delivered is not None for line in s.delivered.notes]
+    said = "".join(f"<li>{esc(line)}</li>" for line in dict.fromkeys(notes))
+    return _section(
+        "Accuracy",
+        "What was demanded, expected and delivered, and how cuts travelled. Blocks that the floor leaves room for "
+        "are not sent again.",
+        tables.accuracy_table(summary),
+        tables.carried_table(summary.schemes) if carried else "",
+        f"<ul>{said}</ul>" if said else "",
+    )
 
 
 def _crossing(scheme: SchemeRun, phases: Sequence[Phase], which: int) -> dict[tuple[str, str], float]:

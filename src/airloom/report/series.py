@@ -23,6 +23,7 @@ class Served:
         stops: for each device of the chain, the cut at which it stopped; () where no stage was seen.
         missing_share: share of the bytes on its way that never came and were zero-filled.
         predicted_s: what its source expected of the attempt that had the result, where it knew.
+        predicted_accuracy: what the hosts expected of it from what was missing; None where they did not know.
     """
 
     index: int
@@ -33,6 +34,7 @@ class Served:
     attempts: int = 1
     missing_share: float = 0.0
     predicted_s: float | None = None
+    predicted_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Series:
     rates: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
     # (src, dst, what) -> bytes on the wire
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    # (src, dst, coding, MCS or None) -> messages with cuts; (src, dst, coding) -> share of each missing on arrival
+    carried: dict[tuple[str, str, str, int | None], int] = field(default_factory=dict)
+    arrived: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
     peers: list[tuple[float, str, str, bool]] = field(default_factory=list)
     # (source, request) -> its place in the order of submission
@@ -82,6 +87,22 @@ def _key(event: Event, chain: Sequence[str]) -> tuple[str, int | None]:
     own = event.kind in ("submit", "attempt", "result", "error")
     source = event.host if own else event.data.get("source", chain[0] if chain else "")
     return str(source), event.request
+
+
+def _note_sending(series: Series, event: Event) -> None:
+    """A cut left a host: in which coding, with which MCS."""
+    mcs = event.data.get("mcs")
+    coding = str(event.data.get("coding", "raw"))
+    key = event.host, str(event.data.get("dst", "?")), coding, mcs if isinstance(mcs, int) else None
+    series.carried[key] = series.carried.get(key, 0) + 1
+
+
+def _note_arrival(series: Series, event: Event) -> None:
+    """A cut came to a host that says how much of it is missing."""
+    share = event.data.get("missing_share")
+    if isinstance(share, int | float):
+        key = str(event.data.get("src", "?")), event.host, str(event.data.get("coding", "raw"))
+        series.arrived.setdefault(key, []).append(float(share))
 
 
 def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
@@ -139,9 +160,12 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
             attempts[_key(event, chain)] += 1
         elif event.kind == "arrive":
             series.missing_nbytes += _int(data.get("missing"))
+            _note_arrival(series, event)
         elif event.kind in ("send", "repair"):
             what = "repair" if event.kind == "repair" else str(data.get("what", "task"))
             sent[event.host, str(data.get("dst", "?")), what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+            if what == "task" and event.kind == "send":
+                _note_sending(series, event)
         elif event.kind == "wave":
             sent[str(data.get("src", "?")), event.host, "control"] += _int(data.get("wire_nbytes"))
         elif event.kind == "link" and isinstance(rate := data.get("rate_bps"), int | float):
@@ -159,6 +183,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
         if end is not None and end.attempt is not None:
             runs = [r for r in runs if r.attempt == end.attempt] or runs
         predicted = None if end is None else end.data.get("predicted_s")
+        accuracy = None if end is None else end.data.get("predicted_accuracy")
         series.served.append(
             Served(
                 index=k,
@@ -173,6 +198,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
                 attempts=max(1, attempts[key]),
                 missing_share=0.0 if end is None else float(end.data.get("missing_share") or 0.0),
                 predicted_s=float(predicted) if isinstance(predicted, int | float) else None,
+                predicted_accuracy=float(accuracy) if isinstance(accuracy, int | float) else None,
             )
         )
     done = [s.submitted_s + s.took_s for s in series.served if s.outcome == RESULT]

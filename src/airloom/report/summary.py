@@ -14,15 +14,10 @@ import numpy as np
 from airloom.core.run import Phase, RunRecord, SchemeRecord
 from airloom.core.topology import Topology
 from airloom.core.value import Basis, Value
+from airloom.report.delivered import Delivered, delivered
+from airloom.report.figure import Figure
 from airloom.report.series import RESULT, Series
-from airloom.units import format_seconds
-
-
-class Figure(Value, frozen=True):
-    """A number and where it comes from; its unit is in the name of the field that holds it."""
-
-    value: float
-    basis: Basis
+from airloom.units import format_percent, format_seconds
 
 
 class PhaseSummary(Value, frozen=True):
@@ -79,7 +74,7 @@ class SchemeSummary(Value, frozen=True):
 
     `energy_j` is of all devices and `source_energy_j` of the source alone, for one result;
     `wire_nbytes` is over all links for one result. `missing_nbytes` never came and were zero-filled,
-    which `incomplete` results bear.
+    which `incomplete` results bear. `delivered` is what became of the accuracy that was demanded.
     """
 
     name: str
@@ -104,6 +99,7 @@ class SchemeSummary(Value, frozen=True):
     links: tuple[LinkBytes, ...] = ()
     drops: dict[str, int] = msgspec.field(default_factory=dict)
     note: str = ""
+    delivered: Delivered | None = None
 
 
 class Gain(Value, frozen=True):
@@ -272,11 +268,24 @@ def summarise_scheme(record: SchemeRecord, series: Series, run: RunRecord | None
         links=tuple(LinkBytes(src=src, dst=dst, nbytes=kinds) for (src, dst), kinds in links.items()),
         drops=dict(sorted(series.drops.items())),
         note=record.note,
+        delivered=delivered(record, series, run, accuracy, basis),
     )
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio >= 1.95 else f"{100 * (ratio - 1):.0f} %"
+
+
+def _accuracy_said(judged: SchemeSummary) -> str:
+    """The accuracy beside its floor, where one was demanded."""
+    found = judged.delivered
+    if found is None or found.min_accuracy is None:
+        return ""
+    best = found.measured or found.predicted
+    if best is None:
+        return ""
+    how = "measured" if best is found.measured else "predicted"
+    return f", with {format_percent(best.value)} accuracy ({how}; floor {format_percent(found.min_accuracy)})"
 
 
 def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
@@ -297,6 +306,7 @@ def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
             said += f" (p50), {_times(1 / ratio)} slower than {rival}"
         else:
             said += f" (p50), as fast as {rival}"
+    said += _accuracy_said(judged)
     lost = judged.requests - judged.results
     count = "no request" if lost == 0 else f"{lost} request{'s' if lost > 1 else ''}"
     return f"{said}; {count} of {judged.requests} {'were' if lost > 1 else 'was'} lost."

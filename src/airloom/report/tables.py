@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from airloom.core.run import RunRecord
+from airloom.report.figure import Figure
 from airloom.report.markup import colour, esc, number
-from airloom.report.summary import Figure, SchemeSummary, Summary
+from airloom.report.summary import SchemeSummary, Summary
 from airloom.units import format_bytes, format_joules, format_percent, format_seconds
 
 
@@ -86,6 +87,48 @@ def stages_table(schemes: Sequence[SchemeSummary], chain: Sequence[str], operato
             rows.append(("group" if k == 0 else "", cells))
     header = ["Scheme", "Host", "Operators", "Runs", "Predicted", "Measured p50", "Predicted off by", "Measured p95"]
     return html_table(header, rows, left=2)
+
+
+def accuracy_table(summary: Summary) -> str:
+    """What became of the accuracy that was demanded, one row a scheme."""
+    rows = []
+    for s in summary.schemes:
+        found = s.delivered
+        if found is None:
+            continue
+        floor = '<span class="none">–</span>'
+        if found.min_accuracy is not None:
+            verdict = {True: "good", False: "bad", None: ""}[found.kept]
+            floor = f'<span class="{verdict}">{format_percent(found.min_accuracy)}</span>'
+        cells = [
+            esc(s.title), floor, number(found.clean, format_percent), number(found.planned, format_percent),
+            number(found.predicted, format_percent), number(found.predicted_least, format_percent),
+            number(found.measured, format_percent), number(found.incomplete, format_percent),
+            number(found.missing_mean, format_percent), number(found.missing_max, format_percent),
+            number(found.repair_nbytes, format_bytes),
+        ]  # fmt: skip
+        rows.append(("judged" if s.name == summary.judged else "", cells))
+    header = [
+        "Scheme", "Floor", "Nothing lost", "Planned", "Predicted", "Least predicted", "Measured", "Results with gaps",
+        "Missing, mean", "Missing, most", "Repair bytes",
+    ]  # fmt: skip
+    caption = "Planned before the run; predicted from what was missing in each result; repair bytes are for one result."
+    return html_table(header, rows, caption=caption)
+
+
+def carried_table(schemes: Sequence[SchemeSummary]) -> str:
+    """How cuts went over each link: coding, MCS, and what was missing on arrival."""
+    rows = []
+    for s in schemes:
+        for k, way in enumerate(s.delivered.carried if s.delivered is not None else ()):
+            cells = [
+                esc(s.title) if k == 0 else "", f"{esc(way.src)} → {esc(way.dst)}", esc(way.coding),
+                '<span class="none">–</span>' if way.mcs is None else str(way.mcs), str(way.messages),
+                number(way.missing_mean, format_percent), number(way.missing_max, format_percent),
+            ]  # fmt: skip
+            rows.append(("group" if k == 0 else "", cells))
+    header = ["Scheme", "Link", "Coding", "MCS", "Messages", "Missing, mean", "Missing, most"]
+    return html_table(header, rows, left=3)
 
 
 def bytes_table(schemes: Sequence[SchemeSummary]) -> str:
