@@ -216,7 +216,7 @@ def test_a_link_changes_while_it_runs(hosts: tuple[socket.socket, socket.socket]
     assert [e.data["links"][0]["up"] for e in events] == [False, True, True]
     assert events[1].data["links"][0]["rate_bps"] == 1e6
     assert events[2].data["links"][0] == {
-        "src": "a", "dst": "b", "rate_bps": 1e6, "delay_s": 0.05, "loss": 1.0, "up": True,
+        "src": "a", "dst": "b", "rate_bps": 1e6, "delay_s": 0.05, "loss": 1.0, "up": True, "snr_db": None,
     }  # fmt: skip
     assert events[0].at_s < events[1].at_s <= time.monotonic()
 

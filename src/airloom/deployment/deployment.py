@@ -260,9 +260,11 @@ class Deployment:
         delay_s: float | None = None,
         loss: float | None = None,
         up: bool | None = None,
+        snr_db: float | None = None,
     ) -> None:
-        """Change an emulated link from now on; None leaves a figure as it is."""
-        self._loop.wait(self._launcher.set_link(src, dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, up=up))
+        """Change an emulated link from now on; None leaves a figure as it is. `snr_db` is of a link with a radio."""
+        change = self._launcher.set_link(src, dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, up=up, snr_db=snr_db)
+        self._loop.wait(change)
 
     def apply(self, conditions: Conditions) -> None:
         """Bring about `conditions` in the emulated network: links, loads, hosts that come and go."""

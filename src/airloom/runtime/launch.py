@@ -140,18 +140,20 @@ class Launcher:
         delay_s: float | None = None,
         loss: float | None = None,
         up: bool | None = None,
+        snr_db: float | None = None,
     ) -> None:
         """Change an emulated link; ConfigError where links are not emulated."""
         if self.relay is None:
             raise ConfigError("links run as they are: deploy with emulated links to change them")
-        await self.relay.set_link(src, dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, up=up)
+        await self.relay.set_link(src, dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, up=up, snr_db=snr_db)
 
     async def apply_links(self, conditions: Conditions) -> None:
         """Bring about what `conditions` say of links."""
         for state in conditions.links:
             await self.set_link(
-                state.src, state.dst, rate_bps=state.rate_bps, delay_s=state.delay_s, loss=state.loss, up=state.up
-            )
+                state.src, state.dst, rate_bps=state.rate_bps, delay_s=state.delay_s, loss=state.loss, up=state.up,
+                snr_db=state.snr_db,
+            )  # fmt: skip
 
     async def close(self) -> None:
         """End everything that was started; children that do not listen are killed. Safe to call twice."""

@@ -25,6 +25,7 @@ from airloom.core.trace import Event
 from airloom.core.value import Value
 from airloom.errors import AirloomError, ConfigError
 from airloom.files import decode_value
+from airloom.radio.nr.link import NrLink
 from airloom.runtime.places import parse_address
 from airloom.runtime.relay_control import (
     Done,
@@ -83,6 +84,10 @@ class Relay:
         for src, dst in pairs:
             find = functools.partial(self._hosts.get, dst)
             link = self.links.get((src, dst))
+            if spec.transport == "tcp" and link is not None and isinstance(link.model, NrLink):
+                raise ConfigError(
+                    "TCP through a relay never feels a radio's losses: use udp", where=f"link {src}->{dst}"
+                )
             if spec.transport == "udp":
                 self._udp[src, dst] = UdpPort(self.loop, link, listen=spec.listen, find=find)
             elif link is None:

@@ -53,7 +53,7 @@ class TunSpec(Value, frozen=True):
 
 
 class SetLink(Value, frozen=True, tag="link", tag_field="do"):
-    """Change a link from now on; None leaves a figure as it is. A rate replaces the link's trace."""
+    """Change a link from now on; None leaves a figure as it is. A rate replaces the link's trace; SNR is a radio's."""
 
     src: str
     dst: str
@@ -62,6 +62,7 @@ class SetLink(Value, frozen=True, tag="link", tag_field="do"):
     loss: float | None = None
     burst_s: float | None = None
     up: bool | None = None
+    snr_db: float | None = None
 
 
 class SetHost(Value, frozen=True, tag="host", tag_field="do"):

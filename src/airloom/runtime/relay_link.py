@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 
+from airloom.config.nr import LEAST_SNR_DB, MOST_SNR_DB
 from airloom.core.topology import Link, LinkState
 from airloom.errors import ConfigError
-from airloom.radio.link import ip_packets, link_model, loss_process, offer_datagram
+from airloom.radio.link import QueuedLink, ip_packets, link_model, loss_process, offer_datagram
+from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate
 from airloom.radio.replay import ReplayedRate
 from airloom.runtime.relay_control import LinkStats, SetLink
@@ -47,10 +49,11 @@ class EmulatedLink:
         """How many bytes of a stream the link takes now; 0 while its buffer is full or it is down."""
         if not self.model.up:
             return 0
-        room = self.model.queue.buffer_bytes - self.model.queue.backlog_bytes(at_s)
+        queue = self._queued.queue
+        room = queue.buffer_bytes - queue.backlog_bytes(at_s)
         if room < _TCP_SEGMENT:
             return 0
-        millisecond = self.model.queue.schedule.rate_bps(at_s) / 8000
+        millisecond = queue.schedule.rate_bps(at_s) / 8000
         return int(min(max(millisecond, _TCP_SEGMENT), 65536, room))
 
     def offer_stream(self, nbytes: int, at_s: float) -> float:
@@ -58,9 +61,16 @@ class EmulatedLink:
         self.offered += 1
         on_wire = nbytes + -(-nbytes // _TCP_SEGMENT) * _TCP_HEADERS
         self.offered_bytes += on_wire
-        left_s = self.model.queue.offer(on_wire, at_s)
+        queue = self._queued.queue
+        left_s = queue.offer(on_wire, at_s)
         # Headers can overfill a buffer that had room for the bytes; a stream loses nothing for that.
-        return (self.model.queue.idle_at_s if left_s is None else left_s) + self.model.delay_s
+        return (queue.idle_at_s if left_s is None else left_s) + self.model.delay_s
+
+    @property
+    def _queued(self) -> QueuedLink:
+        """The model of a link without a radio: streams are not carried over radios (`Relay` refuses them)."""
+        assert isinstance(self.model, QueuedLink)
+        return self.model
 
     def change(self, to: SetLink) -> None:
         """Act on a command; ConfigError leaves the link as it was."""
@@ -74,30 +84,45 @@ class EmulatedLink:
                 raise ConfigError(f"a {name} must be finite and not negative, got {seconds!r} s", where=place)
         if to.rate_bps is not None and not to.rate_bps > 0.0:
             raise ConfigError(f"a rate must be above 0, got {to.rate_bps!r}: set up=false instead", where=place)
-        if to.rate_bps is not None:
-            self.model.queue.schedule = ConstantRate(to.rate_bps)
+        model = self.model
+        if isinstance(model, NrLink):
+            if to.rate_bps is not None or (loss, burst_s) != (self._loss, self._burst_s):
+                raise ConfigError("rate and loss of a 5G link follow from its radio: change its snr", where=place)
+            if to.snr_db is not None:
+                if not LEAST_SNR_DB <= to.snr_db <= MOST_SNR_DB:
+                    raise ConfigError(
+                        f"an SNR lies between {LEAST_SNR_DB:g} and {MOST_SNR_DB:g} dB, got {to.snr_db!r}", where=place
+                    )
+                model.use_snr(to.snr_db)
+        else:
+            if to.snr_db is not None:
+                raise ConfigError("a link without a radio has no SNR: give its rate or loss", where=place)
+            if to.rate_bps is not None:
+                model.queue.schedule = ConstantRate(to.rate_bps)
+            if (loss, burst_s) != (self._loss, self._burst_s):
+                self._loss, self._burst_s = loss, burst_s
+                model.loss = loss_process(loss, burst_s)
         if to.delay_s is not None:
             self.model.delay_s = to.delay_s + self._overhead_s
-        if (loss, burst_s) != (self._loss, self._burst_s):
-            self._loss, self._burst_s = loss, burst_s
-            self.model.loss = loss_process(loss, burst_s)
         if to.up is not None:
             self.model.up = to.up
 
     def state(self, at_s: float) -> LinkState:
         """What the link offers at `at_s`."""
+        model = self.model
         return LinkState(
             src=self.src,
             dst=self.dst,
-            rate_bps=self.model.queue.schedule.rate_bps(at_s),
-            delay_s=self.model.delay_s - self._overhead_s,
-            loss=self._loss,
-            up=self.model.up,
+            rate_bps=model.rate_bps if isinstance(model, NrLink) else model.queue.schedule.rate_bps(at_s),
+            delay_s=model.delay_s - self._overhead_s,
+            loss=model.expected_loss if isinstance(model, NrLink) and model.up else self._loss,
+            up=model.up,
+            snr_db=model.radio.snr_db if isinstance(model, NrLink) else None,
         )
 
     def next_change_s(self, at_s: float) -> float | None:
         """When the replayed trace, if there is one, moves to another row."""
-        schedule = self.model.queue.schedule
+        schedule = self.model.queue.schedule if isinstance(self.model, QueuedLink) else None
         return schedule.next_change_s(at_s) if isinstance(schedule, ReplayedRate) else None
 
     def stats(self) -> LinkStats:

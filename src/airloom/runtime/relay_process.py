@@ -97,13 +97,16 @@ class RelayProcess:
         loss: float | None = None,
         burst_s: float | None = None,
         up: bool | None = None,
+        snr_db: float | None = None,
     ) -> None:
         """Change a directed link from now on; None leaves a figure as it is.
 
         Raises:
             ConfigError: no such link, or a value that it cannot have.
         """
-        command = SetLink(src=src, dst=dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, burst_s=burst_s, up=up)
+        command = SetLink(
+            src=src, dst=dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, burst_s=burst_s, up=up, snr_db=snr_db
+        )
         await self._ask(command)
 
     async def set_host(self, host: str, address: str) -> None:

@@ -25,6 +25,7 @@ from airloom.engine.events import LinkMeasured, SendFrame
 from airloom.engine.messages import Gap, Parcel
 from airloom.errors import ConfigError
 from airloom.radio.link import LinkModel, QueuedLink, loss_process
+from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate
 from airloom.sim.clock import Clock
 
@@ -79,6 +80,9 @@ class Carrier:
             new is not None and new != old
             for new, old in ((state.rate_bps, link.rate_bps), (state.delay_s, link.delay_s), (state.loss, link.loss))
         )
+        if isinstance(model, NrLink):
+            self._change_radio(model, state)
+            return
         if not isinstance(model, QueuedLink):
             if moved:
                 raise ConfigError(f"link {link.src}->{link.dst} has a model of its own: conditions cannot change it")
@@ -89,6 +93,18 @@ class Carrier:
         loss = link.loss if state.loss is None else state.loss
         if loss != model.loss.expected_loss:
             model.loss = loss_process(loss, link.burst_s)
+        model.delay_s = (link.delay_s if state.delay_s is None else state.delay_s) + link.overhead_s
+
+    def _change_radio(self, model: NrLink, state: LinkState) -> None:
+        """Rate and loss follow from the SNR, so conditions give that instead."""
+        link = self.link
+        if (state.rate_bps, state.loss) != (None, None):
+            raise ConfigError(f"link {link.src}->{link.dst}: rate and loss follow from its radio: change its snr")
+        given = model.radio.snr_db if link.nr is None else link.nr.snr_db
+        snr_db = given if state.snr_db is None else state.snr_db
+        if snr_db != model.radio.snr_db:
+            model.use_snr(snr_db)
+        model.up = state.up
         model.delay_s = (link.delay_s if state.delay_s is None else state.delay_s) + link.overhead_s
 
     def control_s(self, nbytes: int) -> float | None:
@@ -120,6 +136,8 @@ class Carrier:
         if len(came) > 1:
             (first, first_s), (last, last_s) = came[0], came[-1]
             rate_bps = _rate(each * (last - first), last_s - first_s)
+            if isinstance(self._model, NrLink):
+                rate_bps = self._model.rate_bps
             self._next_probe_s = now_s + 8 * PROBE_NBYTES / (PROBE_SHARE * rate_bps)
         lost, seen_s = PROBE_PACKETS - len(came), came[-1][1] if came else now_s
         self._learn(rate_bps, lost=lost, of=PROBE_PACKETS, at_s=seen_s, dead=not came)
@@ -213,6 +231,9 @@ class Carrier:
         else:
             self._loss += (1.0 - LOSS_MEMORY**of) * (lost / of - self._loss)
         loss = self._loss if self._loss > 1e-4 else 0.0
+        if isinstance(self._model, NrLink):
+            # What shares a slot arrives at once: times tell no rate, and the radio's own is known by its MCS.
+            rate_bps = None
         event = LinkMeasured(self.link.src, self.link.dst, rate_bps, None, loss)
         self._clock.at(at_s + self._back_delay_s, lambda: self._measured(event))
 
