@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from airloom.core.messages import GAPS, Frame
 from airloom.errors import WireError
 from airloom.wire.blocks import MAX_RANGE, ROOM, after, num_blocks
 from airloom.wire.header import head_nbytes
@@ -44,10 +45,22 @@ class Incoming:
         "vital_rounds",
     )  # fmt: skip
 
-    def __init__(self, id_: int, nbytes: int, now_s: float, *, rounds: int, head_rounds: int, known: bool) -> None:
-        """`known`: nothing may be missing, whatever the head says; else `allow` tells once the head is here."""
+    def __init__(
+        self,
+        id_: int,
+        nbytes: int,
+        now_s: float,
+        *,
+        rounds: int,
+        head_rounds: int,
+        known: bool,
+        count: int | None = None,
+    ) -> None:
+        """`count` blocks, where it is not for the wire's framing to say.
+
+        `known`: nothing may be missing, whatever the head says; else `allow` tells once the head is here."""
         self.id, self.nbytes = id_, nbytes
-        self.count = num_blocks(nbytes)
+        self.count = num_blocks(nbytes) if count is None else count
         self.view = np.zeros(nbytes, dtype=np.uint8).data
         self.got = bytearray(self.count)
         self.left = self.count
@@ -135,8 +148,7 @@ class Incoming:
             if seq == _NOT_ASKED or after(seq, heard):
                 continue
             tried = self.rounds[index] = self.rounds.get(index, 0) + 1
-            vital = index == 0 or index in self.vital
-            if tried >= (self.vital_rounds if vital else self.most_rounds):
+            if tried >= self._most(index):
                 del self.asked[index]
                 self.given_up.add(index)
             else:
@@ -169,6 +181,15 @@ class Incoming:
                 asked[index] = seq
         return tuple(ranges), all(asked[index] != _NOT_ASKED for index in new)
 
+    def failed(self, index: int) -> None:
+        """A repair of block `index` was lost: it is chosen again, or given up after so many."""
+        del self.asked[index]
+        tried = self.rounds[index] = self.rounds.get(index, 0) + 1
+        (self.given_up if tried >= self._most(index) else self.spared).add(index)
+
+    def _most(self, index: int) -> int:
+        return self.vital_rounds if index == 0 or index in self.vital else self.most_rounds
+
     @property
     def accounted(self) -> int:
         """Blocks that are here or need not come: those the sender need not keep room for."""
@@ -189,3 +210,15 @@ class Incoming:
         lost = [k for k in range(self.count) if not self.got[k]]
         edges = [-1, *(i for i, (a, b) in enumerate(pairwise(lost)) if b != a + 1), len(lost) - 1]
         return tuple((lost[low + 1] * ROOM, min((lost[high] + 1) * ROOM, self.nbytes)) for low, high in pairwise(edges))
+
+
+def blocks_of_gaps(frame: Frame, offset: int, room: int) -> range:
+    """Blocks of `room` bytes with the list of what earlier hops lost; without it the gaps would be taken for data.
+
+    `offset` is where the tensors of the message begin; where there is no list, block 0.
+    """
+    for id_, nbytes in frame.tensors:
+        if id_ == GAPS and nbytes:
+            return range(offset // room, (offset + nbytes - 1) // room + 1)
+        offset += nbytes
+    return range(1)

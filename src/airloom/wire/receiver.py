@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from airloom.core.messages import GAPS, Allowance, Frame
+from airloom.core.messages import Allowance, Frame
 from airloom.errors import WireError
 from airloom.wire.blocks import (
     BLOCK_BYTES,
@@ -41,7 +41,7 @@ from airloom.wire.blocks import (
     num_blocks,
 )
 from airloom.wire.header import decode_frame, head_nbytes
-from airloom.wire.incoming import Incoming
+from airloom.wire.incoming import Incoming, blocks_of_gaps
 from airloom.wire.limits import Budget, ReceiverLimits
 from airloom.wire.meters import LossMeter, TrainMeter
 from airloom.wire.seal import TAG_BYTES, Opener
@@ -301,7 +301,7 @@ class MessageReceiver:
             if head_nbytes(first) <= len(first):  # a longer head is of so many tensors that no coding makes it
                 frame = decode_frame(first)
                 may, rounds = self._allowed(frame, message)
-                vital = _blocks_of_gaps(frame, head_nbytes(first))
+                vital = blocks_of_gaps(frame, head_nbytes(first), ROOM)
         except WireError:
             pass  # whoever decodes the whole message says what is wrong
         message.allow(may, rounds, vital)
@@ -460,15 +460,6 @@ class MessageReceiver:
 
     def _drop(self, reason: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
-
-
-def _blocks_of_gaps(frame: Frame, offset: int) -> range:
-    """Blocks with the list of what earlier hops lost; without it the gaps would be taken for data."""
-    for id_, nbytes in frame.tensors:
-        if id_ == GAPS and nbytes:
-            return range(offset // ROOM, (offset + nbytes - 1) // ROOM + 1)
-        offset += nbytes
-    return range(1)
 
 
 assert BLOCK_BYTES == ROOM + HEADER_BYTES + TAG_BYTES
