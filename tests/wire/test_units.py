@@ -235,3 +235,18 @@ def test_a_unit_with_one_wrong_field(at: int, value: int, says: str) -> None:
 
 def test_golden_bytes() -> None:
     assert GOOD.hex(" ", 2) == "00a0 0800 0000 0000 1000 0000 0000 0040 0000 803f aaaa 0002 0406 080a 0c0e"
+
+
+@given(streams(), ROOMS, st.integers(0, 2**32), st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_an_order_in_the_stream_is_one_made_before(
+    found: list[Stream], rooms: tuple[int, int], seed: int, share: float
+) -> None:
+    room, rng = dict(zip(("first_room", "room"), rooms, strict=True)), np.random.default_rng(seed)
+    orders = [rng.permutation(len(s.values))[: round(share * len(s.values))] for s in found]
+    before = [
+        s._replace(values=s.values[order], keep=None if s.keep is None else s.keep[order])
+        for s, order in zip(found, orders, strict=True)
+    ]
+    within = [s._replace(order=order) for s, order in zip(found, orders, strict=True)]
+    assert pack(within, **room) == pack(before, **room)
