@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from airloom.wire.units import StreamSpec, _read_units
+from airloom.wire.unit_format import StreamSpec
+from airloom.wire.unpacking import _read_units
 
 
 def blocks_of(
@@ -22,13 +23,11 @@ def blocks_of(
     Raises:
         WireError: the bytes are no units of these streams.
     """
-    units = _read_units(blob, (), specs, first_room, room)
-    block = np.where(units.marks < first_room, 0, 1 + (units.marks - first_room) // room)
+    view = memoryview(blob).cast("B") if len(blob) else memoryview(b"")
     found = []
-    for number, spec in enumerate(specs):
-        mine = units.stream == number
+    for spec, stream in zip(specs, _read_units(view, (), specs, first_room, room), strict=True):
         blocks = np.zeros(spec.count, np.int32)
-        # Units of a stream cover it without gaps.
-        blocks[:] = np.repeat(block[mine], (units.stop - units.start)[mine])
+        for _, start, stop, _, marks, _, _ in stream.units:
+            blocks[start:stop] = 0 if marks < first_room else 1 + (marks - first_room) // room
         found.append(blocks)
     return found
