@@ -72,3 +72,17 @@ def test_who_waits_for_room_while_the_book_is_closed_is_refused(book):
     assert not book.close()
     with pytest.raises(DeploymentError, match="closed"):
         book.open(block=False)
+
+
+def test_results_say_what_was_missing_and_what_they_should_be_worth() -> None:
+    book = Book(4, lambda parcel: parcel, lambda number: None)
+    whole, half, unknown = (book.open(block=False) for _ in range(3))
+    book.end(whole.number, Parcel(), 0.0, 0.9)
+    book.end(half.number, Parcel(), 0.5, 0.8)
+    book.end(unknown.number, Parcel())
+    assert (half.missing, half.predicted_accuracy, unknown.predicted_accuracy) == (0.5, 0.8, None)
+    stats = book.stats({})
+    assert (stats.incomplete, stats.missing_max) == (1, 0.5)
+    assert stats.missing_mean == pytest.approx(0.5 / 3)
+    assert stats.predicted_accuracy == pytest.approx(0.85)
+    assert stats.predicted_least == 0.8

@@ -25,6 +25,8 @@ class Request(Future[Any]):
         took_s: from submission to the outcome, once there is one.
         missing: share of payload bytes that were zero-filled on the way; above 0 the result was
             computed from incomplete tensors.
+        predicted_accuracy: what the result's accuracy should be, from what was missing and how it was
+            coded; None where no tolerance profile says.
     """
 
     def __init__(self, number: int, withdraw: Callable[[int], None]) -> None:
@@ -33,6 +35,7 @@ class Request(Future[Any]):
         self.began = time.monotonic()
         self.took_s: float | None = None
         self.missing = 0.0
+        self.predicted_accuracy: float | None = None
         self._withdraw = withdraw
 
     def cancel(self) -> bool:
@@ -52,6 +55,9 @@ class Stats:
         p50_s, p95_s: latency of results; nan where there are none.
         per_s: results per second between the first submission and the last outcome.
         incomplete: results computed from tensors with missing bytes.
+        missing_mean, missing_max: share of payload bytes that were missing, over the results; 0 where there are none.
+        predicted_accuracy, predicted_least: mean and least over the results of which a tolerance
+            profile says; None where there are none.
         hosts: status by host id, None where a host does not answer.
     """
 
@@ -62,6 +68,10 @@ class Stats:
     incomplete: int
     in_flight: int
     hosts: Mapping[str, HostStatus | None]
+    missing_mean: float = 0.0
+    missing_max: float = 0.0
+    predicted_accuracy: float | None = None
+    predicted_least: float | None = None
 
 
 class Book:
@@ -82,7 +92,8 @@ class Book:
         self._next = 0
         self._outcomes: Counter[str] = Counter()
         self._took_s: list[float] = []
-        self._incomplete = 0
+        self._missing: list[float] = []
+        self._accuracies: list[float] = []
         self._first_s: float | None = None
         self._last_s = 0.0
 
@@ -111,7 +122,13 @@ class Book:
                 self._first_s = request.began
         return request
 
-    def end(self, number: int, outcome: Parcel | RequestError, missing: float = 0.0) -> None:
+    def end(
+        self,
+        number: int,
+        outcome: Parcel | RequestError,
+        missing: float = 0.0,
+        predicted_accuracy: float | None = None,
+    ) -> None:
         """Give a request its outcome, unless it has one."""
         with self._lock:
             request = self._open.pop(number, None)
@@ -119,13 +136,16 @@ class Book:
             return
         now = time.monotonic()
         request.took_s, request.missing = now - request.began, missing
+        request.predicted_accuracy = predicted_accuracy
         value = self._value(outcome) if isinstance(outcome, Parcel) else None
         with self._lock:
             self._last_s = now
             self._outcomes["result" if isinstance(outcome, Parcel) else type(outcome).__name__] += 1
             if isinstance(outcome, Parcel):
                 self._took_s.append(request.took_s)
-                self._incomplete += missing > 0
+                self._missing.append(missing)
+                if predicted_accuracy is not None:
+                    self._accuracies.append(predicted_accuracy)
         self._room.release()
         if isinstance(outcome, Parcel):
             request.set_result(value)
@@ -148,7 +168,19 @@ class Book:
         with self._lock:
             took, flying = np.array(self._took_s), len(self._open)
             span = self._last_s - self._first_s if self._first_s is not None else 0.0
-            outcomes, incomplete = dict(self._outcomes), self._incomplete
+            outcomes, missing, accuracies = dict(self._outcomes), tuple(self._missing), tuple(self._accuracies)
         p50, p95 = (float(np.percentile(took, q)) if len(took) else float("nan") for q in (50, 95))
         per_s = len(took) / span if span > 0 else 0.0
-        return Stats(outcomes, p50, p95, per_s, incomplete, flying, hosts)
+        return Stats(
+            outcomes,
+            p50,
+            p95,
+            per_s,
+            sum(share > 0 for share in missing),
+            flying,
+            hosts,
+            missing_mean=float(np.mean(missing)) if missing else 0.0,
+            missing_max=max(missing, default=0.0),
+            predicted_accuracy=float(np.mean(accuracies)) if accuracies else None,
+            predicted_least=min(accuracies, default=None),
+        )
