@@ -8,6 +8,7 @@ the other side back again; what never came is concealed (`nn.conceal`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -134,17 +135,17 @@ class Codec:
     # --- one tensor out -----------------------------------------------------------------------
 
     def _streams(self, plan: TensorPlan, x: Tensor) -> list[Stream]:
-        if x.is_floating_point() and not bool(torch.isfinite(x.sum(dtype=torch.float64))):
+        if x.is_floating_point() and not _finite(x):
             raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} holds NaN or infinity: send it raw")
         mask: Tensor | None = None
         if plan.branch is not None:
             mask = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact")
         values, scale, zero = quantise(x, plan.wire, mask)
         flat, keep = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
-        streams = [Stream(_ordered(flat, plan.order), _ordered(keep, plan.order), scale, zero)]
+        streams = [Stream(flat, keep, scale, zero, plan.order)]
         if plan.copies is not None:
             chosen = self._largest(plan, x, keep) if self.coding.protect == "value" else keep
-            streams.append(Stream(flat[plan.copies], _ordered(chosen, plan.copies), scale, zero))
+            streams.append(Stream(flat, chosen, scale, zero, plan.copies))
         return streams
 
     def _largest(self, plan: TensorPlan, x: Tensor, keep: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -245,8 +246,9 @@ def _known(missing: Sequence[tuple[int, int]], count: int) -> NDArray[np.intp]:
     return np.flatnonzero(known)
 
 
-def _ordered(values: NDArray[Any] | None, order: Order | None) -> Any:
-    return values if values is None or order is None else values.take(order)
+def _finite(x: Tensor) -> bool:
+    """Whether x holds neither NaN nor infinity: they would be in its sum. A sum in x's own type may also run over."""
+    return math.isfinite(x.sum().item()) or math.isfinite(x.sum(dtype=torch.float64).item())
 
 
 def _numpy(x: Tensor) -> NDArray[Any]:
