@@ -165,7 +165,7 @@ class Deployment:
         self._loop.soon(cancel)
 
     def _finish(self, finish: Finish) -> None:
-        self._book.end(finish.request, finish.outcome, finish.missing)
+        self._book.end(finish.request, finish.outcome, finish.missing, finish.predicted_accuracy)
 
     # --- watching -----------------------------------------------------------------------------------
 
