@@ -30,7 +30,7 @@ from torch import nn
 
 from airloom.nn.tolerance import Halves
 
-SPEECH_EFFORT = Effort(calibration=104, samples=130, tune_steps=120, blers=(0.1, 0.3, 0.5, 0.7, 0.95), draws=2)
+SPEECH_EFFORT = Effort(calibration=104, samples=130, tune_steps=100, blers=(0.3, 0.5, 0.7, 0.95))
 SPEECH_QUICK = dataclasses.replace(QUICK, calibration=26, samples=26)
 
 

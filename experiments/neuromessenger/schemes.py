@@ -22,10 +22,6 @@ CONCEALED = Coding(prune="exact", interleave="structured", conceal="neighbours")
 TUNED = Coding(prune="exact", interleave="structured", conceal="neighbours", tuned=True)
 # As many bytes as the paper's codings, so that what is gained is not gained by rounding.
 FLOAT32 = (SCATTERED, CONCEALED, TUNED)
-HALF = (
-    Coding(precision="float16", prune="exact", interleave="structured", conceal="neighbours"),
-    Coding(precision="float16", prune="exact", interleave="structured", conceal="neighbours", tuned=True),
-)
 
 FLOOR_POINTS = 0.06  # under the clean model
 OPERATING_BLER = 0.5  # of Table I; the paper's times imply 0.36 to 0.55
@@ -39,6 +35,11 @@ def fitting(host: Captured, cut: int, coding: Coding) -> Coding:
         if can_carry(host, cut, found):
             return found
     return RAW
+
+
+def halved(coding: Coding) -> Coding:
+    """The same with elements of 16 bits."""
+    return Coding(**{name: getattr(coding, name) for name in Coding.__struct_fields__} | {"precision": "float16"})
 
 
 def exponential(entry: CutTolerance) -> Curve:
