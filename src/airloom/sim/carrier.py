@@ -4,7 +4,9 @@ A message is offered to the link model as the IP packets of its blocks, all at o
 rate spaces them, and messages wait for those before them (store and forward). A lost block is
 asked for again when a later one shows the gap, or, at the tail, when the message should have been
 there; the request takes the delay of the link back and costs no bytes. After `repair_rounds` tries
-the block stays missing. Without block 0, which has the head, the message is lost whole.
+the block stays missing. Without block 0, which has the head, the message is lost whole. Where the
+receiving host allows blocks to stay missing, no more are asked for than that, by the same rules as
+in `wire.receiver`.
 
 The sender learns the rate from how far apart the first and the last block arrive, and the loss
 from how many blocks had to be repaired, averaged over the last hundred or so; a link over which
@@ -14,37 +16,26 @@ nothing came at all, repairs included, is dead to it until a probe comes through
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from airloom.core.framing import Framing
 from airloom.core.topology import Link, LinkState
 from airloom.engine.events import LinkMeasured, SendFrame
-from airloom.engine.messages import Gap, Parcel
+from airloom.engine.messages import Parcel
 from airloom.errors import ConfigError
 from airloom.radio.link import LinkModel, QueuedLink, loss_process
 from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate
 from airloom.sim.clock import Clock
+from airloom.sim.flight import Flight
+from airloom.wire.receiver import Allow
 
 PROBE_PACKETS = 4
 PROBE_NBYTES = PROBE_PACKETS * 1200
 PROBE_SHARE = 0.01
 LOSS_MEMORY = 0.99
-
-
-@dataclass(slots=True)
-class Flight:
-    """A message on its way: when its blocks arrived."""
-
-    message: SendFrame
-    packets: tuple[int, ...]
-    arrived: dict[int, float] = field(default_factory=dict)
-    open: int = 0
-    repaired: int = 0
-    end_s: float = 0.0
 
 
 class Carrier:
@@ -62,10 +53,11 @@ class Carrier:
         repair_rounds: int,
         deliver: Callable[[str, SendFrame, Parcel], None],
         measured: Callable[[LinkMeasured], None],
+        allow: Allow | None = None,
     ) -> None:
         self._clock, self.link, self._model, self._framing, self._rng = clock, link, model, framing, rng
         self._back_delay_s, self._rounds = back_delay_s, repair_rounds
-        self._deliver, self._measured = deliver, measured
+        self._deliver, self._measured, self._allow = deliver, measured, allow
         self._loss = 0.0
         self.up = True
         self.used_s = self._next_probe_s = -math.inf
@@ -116,14 +108,23 @@ class Carrier:
 
     def send(self, message: SendFrame) -> None:
         sizes = tuple(nbytes for _, nbytes in message.frame.tensors)
-        flight = Flight(message, self._packets(sizes))
-        flight.open = len(flight.packets)
+        self._use_mcs(message.mcs)
         now_s = self.used_s = self._clock.now_s
-        flight.end_s = now_s + self._due_s(sum(flight.packets))
+        flight = Flight(
+            message, self._packets(sizes), self._framing, now_s, rounds=self._rounds, known=self._allow is None
+        )
         if self.up and self._model.expected_loss == 0.0:
             self._send_whole(flight, now_s)
         else:
-            self._offer(flight, range(len(flight.packets)), 0)
+            self._offer(flight, range(len(flight.packets)), first=True)
+
+    def _use_mcs(self, index: int | None) -> None:
+        """Radio links send with the MCS that was asked for, else with the one of the topology."""
+        model, radio = self._model, self.link.nr
+        if isinstance(model, NrLink) and radio is not None:
+            wanted = radio.mcs if index is None else index
+            if wanted != model.radio.mcs:
+                model.use_mcs(wanted)
 
     def probe(self, every_s: float) -> None:
         """A short train of packets, so that an idle link shows what it can do: at most 1 % of its rate."""
@@ -162,67 +163,64 @@ class Carrier:
         rest = sum(flight.packets[1:])
         last_s = self._model.offer(rest, now_s, self._rng) if rest else first_s
         if first_s is None or last_s is None:  # a full buffer
-            return self._learn(None, lost=len(flight.packets), of=len(flight.packets), at_s=flight.end_s)
+            lost_s = now_s + self._due_s(sum(flight.packets))
+            return self._learn(None, lost=len(flight.packets), of=len(flight.packets), at_s=lost_s)
         if rest:
             self._learn(_rate(rest, last_s - first_s), lost=0, of=len(flight.packets), at_s=last_s)
         return self._clock.at(last_s, lambda: self._deliver(self.link.src, flight.message, flight.message.parcel))
 
-    def _offer(self, flight: Flight, blocks: range | tuple[int, ...], tries: int) -> None:
-        now_s, lost = self._clock.now_s, []
-        for block in blocks:
-            at_s = self._model.offer(flight.packets[block], now_s, self._rng) if self.up else None
+    def _offer(self, flight: Flight, blocks: Sequence[int], *, first: bool) -> None:
+        """Blocks leave, for the first time or as repairs; the receiver looks when something is to be seen."""
+        if flight.over:
+            return
+        now_s = self._clock.now_s
+        arrivals = [self._model.offer(flight.packets[block], now_s, self._rng) if self.up else None for block in blocks]
+        due_s = now_s + self._due_s(sum(flight.packets[block] for block in blocks))
+        seen: dict[float, list[int]] = {}  # when a later block, or its absence, shows which gaps
+        shows_s = end_s = max([due_s, *(at_s for at_s in arrivals if at_s is not None)])
+        for block, at_s in zip(reversed(blocks), reversed(arrivals), strict=True):
             if at_s is None:
-                lost.append(block)
+                seen.setdefault(shows_s, []).append(block)
             else:
-                flight.arrived[block] = at_s
-                flight.open -= 1
-                flight.end_s = max(flight.end_s, at_s)
-        if tries == 0:
-            flight.repaired = len(lost)
-        if tries == self._rounds:
-            flight.open -= len(lost)
-        elif lost:
-            for noticed_s, gap in self._noticed(flight, lost):
-                self._clock.at(noticed_s + self._back_delay_s, lambda gap=gap: self._offer(flight, gap, tries + 1))  # type: ignore[misc]
-        if flight.open == 0:
-            self._clock.at(flight.end_s, lambda: self._complete(flight))
+                flight.expect(block, at_s, first=first)
+                shows_s = min(shows_s, at_s)
+        if first:
+            flight.seen_s = end_s if arrivals[-1] is None else arrivals[-1]
+        for at_s, gap in sorted(seen.items()):
+            self._clock.at(at_s, lambda gap=gap: self._look(flight, gap, first=first))  # type: ignore[misc]
+        for at_s in [flight.seen_s] if first else sorted(at_s for at_s in arrivals if at_s is not None):
+            self._clock.at(at_s, lambda: self._look(flight))
 
-    def _noticed(self, flight: Flight, lost: list[int]) -> list[tuple[float, tuple[int, ...]]]:
-        """When the receiver sees which gaps: at the next block that came, or at the end."""
-        gaps: dict[float, list[int]] = {}
-        for block in lost:
-            later = min((at_s for other, at_s in flight.arrived.items() if other > block), default=flight.end_s)
-            gaps.setdefault(max(later, self._clock.now_s), []).append(block)
-        return [(at_s, tuple(blocks)) for at_s, blocks in sorted(gaps.items())]
+    def _look(self, flight: Flight, gap: Sequence[int] = (), *, first: bool = False) -> None:
+        """The receiver sees what has come and what has not, asks for what it lacks too much, or is done."""
+        if flight.over:
+            return
+        record, now_s = flight.record, self._clock.now_s
+        flight.lost(gap, first=first)
+        flight.look(now_s)
+        if record.got[0] and self._allow is not None and (not record.known or gap):
+            frame, loss = flight.message.frame, max(self._loss, flight.loss)
+            missing, rounds = self._allow(frame, record.count, loss)
+            record.allow(math.floor(missing * record.count + 1e-9), rounds, flight.vital)
+        record.choose(max(self._loss, flight.loss))
+        asked = record.new()
+        if asked:
+            self._clock.at(now_s + self._back_delay_s, lambda: self._offer(flight, asked, first=False))
+        if record.is_settled:
+            flight.over = True
+            self._complete(flight)
 
     def _complete(self, flight: Flight) -> None:
-        count = len(flight.packets)
-        first, last = min(flight.arrived, default=0), max(flight.arrived, default=0)
+        """Deliver what is here; without its head, or a list of earlier gaps, a message is lost whole."""
+        first, last = min(flight.first, default=0), max(flight.first, default=0)
         rate_bps = None
-        if last > first and flight.repaired == 0:
-            rate_bps = _rate(sum(flight.packets[first + 1 : last + 1]), flight.arrived[last] - flight.arrived[first])
-        self._learn(rate_bps, lost=flight.repaired, of=count, at_s=self._clock.now_s, dead=not flight.arrived)
-        if 0 not in flight.arrived:
-            return
-        missing = [block for block in range(count) if block not in flight.arrived]
-        parcel = flight.message.parcel
-        self._deliver(
-            self.link.src, flight.message, parcel._replace(missing=self._gaps(parcel, missing)) if missing else parcel
-        )
-
-    def _gaps(self, parcel: Parcel, missing: list[int]) -> tuple[Gap, ...]:
-        """Which bytes of which tensors the missing blocks held."""
-        framing = self._framing
-        room = framing.block_bytes - framing.block_overhead
-        begin = framing.message_overhead + framing.tensor_overhead * len(parcel.tensors)
-        gaps = []
-        for id, data in zip(parcel.tensors, parcel.data, strict=True):
-            for block in missing:
-                start, stop = max(block * room - begin, 0), min((block + 1) * room - begin, data.nbytes)
-                if stop > start:
-                    gaps.append(Gap(id, start, stop))
-            begin += data.nbytes
-        return tuple(gaps)
+        if last > first:  # blocks that were lost in between took their time on the link
+            rate_bps = _rate(sum(flight.packets[first + 1 : last + 1]), flight.first[last] - flight.first[first])
+        count, came = len(flight.packets), len(flight.first)
+        dead = flight.record.left == count
+        self._learn(rate_bps, lost=count - came, of=count, at_s=self._clock.now_s, dead=dead)
+        if flight.is_readable:
+            self._deliver(self.link.src, flight.message, flight.parcel())
 
     def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float, dead: bool = False) -> None:
         """Tell the sender, one way back later."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
 from airloom.core.profile import Profile
+from airloom.engine.coded import Codings
 from airloom.engine.events import Execute, StageDone
-from airloom.engine.messages import Parcel
+from airloom.engine.messages import BLOB, Parcel
 from airloom.sim.clock import Clock
 
 
@@ -22,6 +24,10 @@ class Blank:
         largest = max((nbytes for cut in profile.cuts for nbytes in cut.tensor_nbytes), default=0)
         self._zeros = memoryview(bytes(largest))
 
+    def blob(self, nbytes: float) -> Parcel:
+        """A coded live set, which has as many bytes as they have in the mean."""
+        return Parcel((BLOB,), (memoryview(bytes(math.ceil(nbytes))),))
+
     def parcel(self, ids: tuple[int, ...], cut: int) -> Parcel:
         """The tensors `ids`; in a profile without ids they are those of `cut`, by position."""
         sizes = self._sizes or dict(enumerate(self._profile.cuts[cut].tensor_nbytes))
@@ -29,12 +35,23 @@ class Blank:
 
 
 class VirtualExecutor:
-    """First in, first out; a stage takes the profile's time, times `factor`, times `1 + load` as it begins."""
+    """First in, first out; a stage takes the profile's time, times `factor`, times `1 + load` as it begins.
+
+    Coding and decoding take the tolerance profile's times, stretched alike.
+    """
 
     def __init__(
-        self, clock: Clock, profile: Profile, blank: Blank, *, factor: float, done: Callable[[StageDone], None]
+        self,
+        clock: Clock,
+        profile: Profile,
+        blank: Blank,
+        codings: Codings,
+        *,
+        factor: float,
+        done: Callable[[StageDone], None],
     ) -> None:
         self._clock, self._profile, self._blank, self._factor, self._done = clock, profile, blank, factor, done
+        self._codings = codings
         self._queue: deque[Execute] = deque()
         self._busy = False
         self.load = 0.0
@@ -52,11 +69,19 @@ class VirtualExecutor:
             return
         self._busy = True
         job = self._queue.popleft()
-        took_s = self._profile.stage_s(job.start, job.stop) * self._factor * (1.0 + self.load)
+        seconds = self._profile.stage_s(job.start, job.stop)
+        seconds += self._codings.decode_s(job.start, job.decode) + self._codings.code_s(job.stop, job.encode)
+        took_s = seconds * self._factor * (1.0 + self.load)
 
         def finish() -> None:
             self._busy = False
-            self._done(StageDone(job.job, self._blank.parcel(job.outputs, job.stop), took_s))
+            self._done(StageDone(job.job, self._made(job), took_s))
             self._next()
 
         self._clock.at(self._clock.now_s + took_s, finish)
+
+    def _made(self, job: Execute) -> Parcel:
+        if job.encode.is_raw:
+            return self._blank.parcel(job.outputs, job.stop)
+        entry = self._codings.entry(job.stop, self._codings.index(job.encode))
+        return self._blank.blob(0.0 if entry is None else entry.nbytes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from airloom.core.framing import Framing
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.planner.pricing import FRAMED
@@ -26,6 +27,7 @@ def simulate(
     seed: int = 0,
     framing: Framing = FRAMED,
     private_operators: int = 0,
+    contract: Contract | None = None,
     models: Mapping[tuple[str, str], LinkModel] | None = None,
     until_s: float = 0.0,
 ) -> list[TraceEvent]:
@@ -33,9 +35,10 @@ def simulate(
 
     Raises:
         ConfigError: a device without a profile, or a change that a link's own model cannot follow.
+        ProfileMismatch, Infeasible: the contract is of another model, or cannot be kept.
     """
     simulation = Simulation(
         topology, profiles, arrivals, changes=changes, pinned=pinned, seed=seed, framing=framing,
-        private_operators=private_operators, models=models,
+        private_operators=private_operators, contract=contract, models=models,
     )  # fmt: skip
     return simulation.run(until_s)

@@ -19,6 +19,7 @@ import numpy as np
 from airloom.core.framing import Framing
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.core.trace import Kind
@@ -46,13 +47,14 @@ from airloom.engine.events import (
     TimerFired,
 )  # fmt: skip
 from airloom.engine.host import Host
-from airloom.engine.messages import Parcel
+from airloom.engine.messages import Allowance, Frame, Parcel
 from airloom.errors import RequestError
 from airloom.planner.pricing import FRAMED, profile_of
 from airloom.radio.link import LinkModel, link_model
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
 from airloom.sim.executor import Blank, VirtualExecutor
+from airloom.wire.receiver import Allow
 from airloom.wire.splitcost import HEADER_NBYTES
 
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
@@ -87,6 +89,7 @@ class Simulation:
         profiles: one for all devices, or by device id, the one under "" for those without their own.
         changes: at `at_s` the network differs from the topology as that `Conditions` says, and in
             nothing else, until the next change; `up=False` kills a device and what it was doing.
+        contract: the accuracy that is demanded and what each cut bears; None carries every cut raw and whole.
         models: link models in place of those of the topology's links, by (src, dst).
         detect_s: from a host's death or start until the others know.
         settle_s: hosts start this long before time 0, so that the first wave has run by then.
@@ -105,6 +108,7 @@ class Simulation:
         framing: Framing = FRAMED,
         private_operators: int = 0,
         result_returns: bool = True,
+        contract: Contract | None = None,
         max_in_flight: int = 8,
         attempts: AttemptPolicy = ATTEMPTS,
         wave: WavePolicy = WAVES,
@@ -121,6 +125,7 @@ class Simulation:
             device.id: HostConfig(
                 device=device.id, topology=topology, profile=profile_of(device.id, by_device), framing=framing,
                 private_operators=private_operators, result_returns=result_returns, max_in_flight=max_in_flight,
+                contract=contract,
                 attempts=attempts, wave=wave,
             )
             for device in topology.devices
@@ -140,6 +145,7 @@ class Simulation:
                 self._clock, link, (models or {}).get((link.src, link.dst)) or link_model(link, buffer_bytes=math.inf),
                 framing, self._rng, back_delay_s=delays.get((link.dst, link.src), link.delay_s),
                 repair_rounds=repair_rounds, deliver=self._deliver, measured=self._measured,
+                allow=None if contract is None else self._allow(link.src, link.dst),
             )
             for link in topology.links
         }  # fmt: skip
@@ -202,12 +208,13 @@ class Simulation:
 
     def _start(self, device: str, *, announce_s: float) -> None:
         config = self._configs[device]
+        host = Host(config)
         executor = VirtualExecutor(
-            self._clock, config.profile, self._blank[device], factor=config.own.factor,
+            self._clock, config.profile, self._blank[device], host.codings, factor=config.own.factor,
             done=lambda event: self._tell(device, event, node),
         )  # fmt: skip
         executor.load = self._loads.get(device, 0.0)
-        node = self._nodes[device] = _Node(Host(config), executor, {})
+        node = self._nodes[device] = _Node(host, executor, {})
         self._carry_out(device, node.host.start(self._clock.now_s))
         if self._pinned is not None:
             self._tell(device, PlanPinned(self._pinned))
@@ -286,6 +293,15 @@ class Simulation:
 
     def _deliver(self, src: str, message: SendFrame, parcel: Parcel) -> None:
         self._tell(message.dst, FrameArrived(src, message.frame, parcel))
+
+    def _allow(self, src: str, dst: str) -> Allow:
+        """What the host at the end of a link asks for; nothing where it is down."""
+
+        def allow(frame: Frame, blocks: int, loss: float) -> Allowance:
+            node = self._nodes.get(dst)
+            return Allowance() if node is None else node.host.repair.allow(src, frame, blocks, loss)
+
+        return allow
 
     def _measured(self, event: LinkMeasured) -> None:
         self._tell(event.src, event)

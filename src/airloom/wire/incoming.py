@@ -148,7 +148,7 @@ class Incoming:
             if seq == _NOT_ASKED or after(seq, heard):
                 continue
             tried = self.rounds[index] = self.rounds.get(index, 0) + 1
-            if tried >= self._most(index):
+            if tried >= self.most(index):
                 del self.asked[index]
                 self.given_up.add(index)
             else:
@@ -185,9 +185,22 @@ class Incoming:
         """A repair of block `index` was lost: it is chosen again, or given up after so many."""
         del self.asked[index]
         tried = self.rounds[index] = self.rounds.get(index, 0) + 1
-        (self.given_up if tried >= self._most(index) else self.spared).add(index)
+        (self.given_up if tried >= self.most(index) else self.spared).add(index)
 
-    def _most(self, index: int) -> int:
+    def give_up(self) -> None:
+        """Nothing more is asked for."""
+        self.given_up.update(self.asked, self.spared)
+        self.asked.clear()
+        self.spared.clear()
+
+    def new(self) -> list[int]:
+        """Blocks that are to be asked for and were not yet, ascending; from now on they were."""
+        new = sorted(index for index, by in self.asked.items() if by == _NOT_ASKED)
+        self.asked.update(dict.fromkeys(new, 0))
+        return new
+
+    def most(self, index: int) -> int:
+        """How often block `index` may be asked for."""
         return self.vital_rounds if index == 0 or index in self.vital else self.most_rounds
 
     @property
