@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.topology import Combining
-from airloom.radio.nr.combining import accumulated
+from airloom.radio.nr.combining import coded_bits, equivalent_snr_db
 from airloom.radio.nr.information import bit_information, snr_of_information
 from airloom.radio.nr.tables import MCS_TABLES, Mcs
 from airloom.radio.nr.tbs import Allocation, code_block_bits, code_blocks, transport_block_bits
@@ -82,8 +82,7 @@ def all_rows() -> dict[str, Mcs]:
 def message(row: Mcs) -> tuple[int, int]:
     """Message bits and coded bits of a code block in the reference allocation."""
     size = transport_block_bits(row, ALLOCATION)
-    blocks = code_blocks(size, row.rate)
-    return code_block_bits(size, row.rate), ALLOCATION.elements * ALLOCATION.layers * row.order // blocks
+    return code_block_bits(size, row.rate), coded_bits(row, ALLOCATION)
 
 
 def awgn(samples: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def awgn(samples: dict[str, Any]) -> dict[str, Any]:
     for key, row in all_rows().items():
         counts = rows_of(samples.get(key, {}))
         k, sent = message(row)
-        if sum(n for _, _, n in counts) >= 180:
+        if sum(n for _, _, n in counts) >= 150:
             middle, slope = fit_waterfall(counts, k)
             out[key] = {"middle_db": round(middle, 3), "slope": round(slope, 2), "kind": "simulated",
                         "code_block_bits": k, "samples": shown(counts)}  # fmt: skip
@@ -147,7 +146,7 @@ def cdl_c(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
     rows, fitted = all_rows(), {}
     for key, row in rows.items():
         counts = rows_of(samples.get(key, {}))
-        if sum(n for _, _, n in counts) < 180:
+        if sum(n for _, _, n in counts) < 150:
             continue
         snr, errors, blocks = (np.array(column, float) for column in zip(*counts, strict=True))
         scores = [likelihood(mapped(row, curves[key], quantiles[row.order], snr, o), errors, blocks) for o in offsets]
@@ -185,12 +184,11 @@ def harq(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
             for attempts in range(1, 17):
                 case = f"{key}:{combining}:{attempts}"
                 counts = rows_of(samples.get(case, {}))
-                if sum(n for _, _, n in counts) < 120:
+                if sum(n for _, _, n in counts) < 96:
                     continue
 
                 def modelled(snr_db: float) -> float:
-                    information = accumulated(row, ALLOCATION, combining, np.full((1, attempts), snr_db))  # noqa: B023
-                    at = snr_of_information(row.order, information)  # noqa: B023
+                    at = equivalent_snr_db(row, ALLOCATION, combining, np.full((1, attempts), snr_db))  # noqa: B023
                     odds = np.clip(fit["slope"] * (at - fit["middle_db"]), -60, 60)  # noqa: B023
                     return float(1 / (1 + np.exp(odds[0])))
 

@@ -27,10 +27,10 @@ from sionna.phy.mapping import BinarySource, Demapper, Mapper
 from sionna.phy.nr import PUSCHConfig, PUSCHReceiver, PUSCHTransmitter
 
 from airloom.core.topology import Combining
-from airloom.radio.nr.combining import REDUNDANCY_VERSIONS, accumulated
+from airloom.radio.nr.combining import REDUNDANCY_VERSIONS, accumulated, coded_bits
 from airloom.radio.nr.information import snr_of_information
 from airloom.radio.nr.tables import MCS_TABLES, Mcs, mcs
-from airloom.radio.nr.tbs import Allocation, base_graph, code_block_bits, code_blocks, transport_block_bits
+from airloom.radio.nr.tbs import Allocation, base_graph, code_block_bits, transport_block_bits
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples.json"
@@ -41,13 +41,13 @@ ITERATIONS = 20
 # Link level over CDL-C: (table, index) -> SNRs in dB. MCS 13 of table 1 first.
 CDL_POINTS = {
     (1, 13): ((4, 6, 8, 9, 10, 11, 12, 14, 16), 160),
-    (1, 5): ((-2, 0, 2, 4), 96),
-    (1, 9): ((6, 8, 10), 64),
-    (1, 19): ((11, 13, 15, 17), 64),
-    (1, 25): ((17, 19, 21, 23), 64),
+    (1, 5): ((-2, 0, 2, 4), 48),
+    (1, 19): ((11, 13, 15, 17), 48),
+    (1, 25): ((17, 19, 21, 23), 48),
 }
-HARQ_ATTEMPTS = {(1, 13): (1, 2, 3, 4, 8), (1, 22): (1, 2, 4), (1, 5): (1, 2, 4)}
-AWGN_BLOCKS, HARQ_BLOCKS, PROBE, POINTS = 72, 48, 24, 3
+HARQ_ATTEMPTS = {(1, 13): (2, 3, 4, 8), (1, 22): (2, 4), (1, 5): (2,)}
+AWGN_BLOCKS, HARQ_BLOCKS, PROBE, POINTS = 48, 32, 24, 3
+ENOUGH = 180  # code blocks of a waterfall
 
 
 def seed(text: str) -> None:
@@ -85,9 +85,8 @@ class CodeBlocks:
     def __init__(self, row: Mcs, *, harq: bool = False) -> None:
         size = transport_block_bits(row, ALLOCATION)
         self.order = row.order
-        self.blocks = code_blocks(size, row.rate)
         self.k = code_block_bits(size, row.rate)
-        self.sent = ALLOCATION.elements * ALLOCATION.layers * row.order // self.blocks
+        self.sent = coded_bits(row, ALLOCATION)
         graph = base_graph(size, row.rate)
         # Sionna does not repeat the circular buffer: it encodes to rate 1/3 or 1/5 at least. QPSK's repeats are
         # made in `_llr`; the 0.6 % that 16QAM at 340/1024 would repeat are left out.
@@ -95,7 +94,7 @@ class CodeBlocks:
         self.encoder = LDPC5GEncoder(self.k, self.n, num_bits_per_symbol=row.order, bg=f"bg{graph}")
         self.decoder = LDPC5GDecoder(self.encoder, num_iter=ITERATIONS, harq_mode=harq)
         self.source = BinarySource()
-        self.mapper, self.demapper = Mapper("qam", row.order), Demapper("app", "qam", row.order)
+        self.mapper, self.demapper = Mapper("qam", row.order), Demapper("app", "pam", row.order // 2)
 
     def _llr(self, coded: torch.Tensor, snr_db: float) -> torch.Tensor:
         no = 10.0 ** (-snr_db / 10.0)
@@ -110,7 +109,15 @@ class CodeBlocks:
             return -2.0 * amplitude * total / variance
         symbols = self.mapper(coded)
         noise = torch.complex(torch.randn(symbols.shape), torch.randn(symbols.shape))
-        return self.demapper(symbols + math.sqrt(no / 2.0) * noise, no)
+        return self.demapped(symbols + math.sqrt(no / 2.0) * noise, no)
+
+    def demapped(self, symbols: torch.Tensor, no: float) -> torch.Tensor:
+        """Exact bit metrics: square QAM is two PAMs of half the energy, whose bits take turns."""
+        sides = [
+            self.demapper(math.sqrt(2.0) * torch.complex(part, torch.zeros_like(part)), 2.0 * no)
+            for part in (symbols.real, symbols.imag)
+        ]
+        return torch.stack(sides, dim=-1).reshape(*symbols.shape[:-1], -1)
 
     def once(self, snr_db: float, count: int) -> int:
         bits = self.source([count, self.k])
@@ -144,7 +151,7 @@ def waterfall(samples: Samples, phase: str, case: str, guess_db: float, k: int, 
         at_db += new * step
     p = min(max(p, 0.02), 0.98)
     centre = at_db + math.log(p / (1 - p)) / slope
-    for offset in (-1.0, 0.4, 2.0):
+    for offset in (-0.8, 0.4, 1.6):
         samples.take(phase, case, round(centre + offset / slope, 2), blocks, simulate)
     return centre
 
@@ -157,7 +164,7 @@ def sample_awgn(samples: Samples) -> None:
     gap_db = 0.6
     for (order, rate), row in sorted(rows.items()):
         case = f"{order}:{rate:g}"
-        if len([n for _, n in samples.of("awgn", case).values() if n >= AWGN_BLOCKS]) >= POINTS:
+        if sum(n for _, n in samples.of("awgn", case).values()) >= ENOUGH:
             continue
         blocks = CodeBlocks(row)
         ideal = float(snr_of_information(order, blocks.k / blocks.sent))

@@ -47,14 +47,22 @@ class Coverage(NamedTuple):
     times: tuple[int, ...]
 
 
+def coded_bits(mcs: Mcs, allocation: Allocation) -> int:
+    """E, bits that one attempt sends of a code block: whole symbols on all layers (TS 38.212 clause 5.4.2.1).
+
+    The last code blocks of a transport block send one symbol a layer more where it does not come out even.
+    """
+    blocks = code_blocks(transport_block_bits(mcs, allocation), mcs.rate)
+    return allocation.elements // blocks * allocation.layers * mcs.order
+
+
 def buffer(mcs: Mcs, allocation: Allocation) -> tuple[int, int, dict[int, int]]:
     """Length of a code block's circular buffer, bits of one attempt, and where each version starts.
 
     Filler bits are skipped, so they are left out of the buffer; it is not limited (no LBRM).
     """
     size = transport_block_bits(mcs, allocation)
-    blocks, k = code_blocks(size, mcs.rate), code_block_bits(size, mcs.rate)
-    sent = allocation.elements * allocation.layers * mcs.order // blocks
+    k, sent = code_block_bits(size, mcs.rate), coded_bits(mcs, allocation)
     graph = base_graph(size, mcs.rate)
     columns, message = _columns_of_message(graph, k)
     z = next(z for z in _LIFTING if columns * z >= k)
@@ -97,7 +105,7 @@ def accumulated(
         snr_db: [..., attempts] effective SNR of each attempt.
 
     Returns:
-        [...]; one attempt gives its own `bit_information`, n attempts at most n times as much.
+        [...]; one attempt that repeats no bit gives its own `bit_information`.
     """
     snr = 10.0 ** (np.asarray(snr_db, dtype=np.float64) / 10.0)
     total = np.zeros(snr.shape[:-1])
@@ -106,3 +114,19 @@ def accumulated(
             together = snr @ np.asarray(times, dtype=np.float64)
             total = total + share * bit_information(mcs.order, 10.0 * np.log10(np.maximum(together, 1e-9)))
     return total
+
+
+@lru_cache(maxsize=256)
+def _of_one(mcs: Mcs, allocation: Allocation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """SNR grid and what a first attempt brings on it, strictly increasing."""
+    snr_db = np.arange(-40.0, 45.5, 0.5)
+    brought = accumulated(mcs, allocation, "chase", snr_db[:, None])
+    return snr_db, np.maximum.accumulate(brought) + 1e-12 * np.arange(len(snr_db))
+
+
+def equivalent_snr_db(
+    mcs: Mcs, allocation: Allocation, combining: Combining, snr_db: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """SNR in dB [...] at which a single attempt brings as much as those at `snr_db` [..., attempts] together."""
+    grid, brought = _of_one(mcs, allocation)
+    return np.interp(accumulated(mcs, allocation, combining, snr_db), brought, grid)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from airloom.core.topology import Channel, Combining
 from airloom.radio.nr.bler import bler, check, effective_snr_db, snr_for, tables, transport_block_errors
-from airloom.radio.nr.combining import MOST_ATTEMPTS, accumulated
-from airloom.radio.nr.information import snr_of_information
+from airloom.radio.nr.combining import MOST_ATTEMPTS, equivalent_snr_db
 from airloom.radio.nr.tables import Mcs
 from airloom.radio.nr.tbs import REFERENCE, Allocation
 
@@ -52,8 +51,8 @@ def _residual(
     out = [once]
     for n in range(2, attempts + 1):
         lost_db = penalty[min(n, len(penalty)) - 1]
-        information = accumulated(mcs, allocation, combining, met[:, :n] - lost_db)
-        errors = transport_block_errors(mcs, snr_of_information(mcs.order, information), allocation)
+        together_db = equivalent_snr_db(mcs, allocation, combining, met[:, :n] - lost_db)
+        errors = transport_block_errors(mcs, together_db, allocation)
         # More received is never worse: the first attempt could be decoded alone.
         out.append(min(out[-1], float(np.mean(errors))))
     return tuple(out)
