@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +34,7 @@ _BITS = {
     torch.float64: torch.int64,
 }
 # Thresholds are looked for on at most so many elements of a sample: operators treat all places alike.
-_MAX_PROBE = 1 << 20
+_MAX_PROBE = 1 << 15
 
 Small = Literal["none", "not zero", "all"]
 
@@ -129,7 +130,7 @@ class Branch:
         assert self.pool is not None
         pool, axes = self.pool, len(self.pool.kernel)
         tiled = pool.tiles(tuple(s.shape[-axes:]))
-        if tiled and not first and axes == 2:
+        if tiled and not first and axes == 2 and s.device.type == "cpu" and s.dtype != torch.bfloat16:
             return _passes_tiles(s, t, pool)
         greatest, index = _POOLS[axes](s, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
         passed = torch.le(greatest, t).logical_not_()
@@ -282,16 +283,16 @@ def _number(key: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _passes_tiles(s: Tensor, t: Tensor, pool: Pool) -> Tensor:
-    """`Branch._passes_pool` for windows of a picture that lie side by side."""
+    """`Branch._passes_pool` for windows of a picture that lie side by side; numpy is quicker at one sample."""
     (down, across), (height, width) = pool.kernel, s.shape[-2:]
-    rows = functools.reduce(torch.maximum, [s[..., k::down, :] for k in range(down)])
-    greatest = functools.reduce(torch.maximum, [rows[..., k::across] for k in range(across)])
-    greatest = greatest.masked_fill(torch.le(greatest, t), math.nan)  # equal to nothing
-    spread = torch.empty_like(rows)
+    tiles = s.contiguous().numpy().reshape(*s.shape[:-2], height // down, down, width)
+    rows = functools.reduce(np.maximum, [tiles[..., k, :] for k in range(down)])
+    greatest = functools.reduce(np.maximum, [rows[..., k::across] for k in range(across)])
+    greatest = np.where(greatest <= t.numpy(), math.nan, greatest).astype(greatest.dtype, copy=False)  # equal to none
+    spread = np.empty_like(rows)
     for k in range(across):
         spread[..., k::across] = greatest
-    tiles = s.reshape(*s.shape[:-2], height // down, down, width)
-    return torch.eq(tiles, spread.unsqueeze(-2)).reshape(s.shape)
+    return torch.from_numpy(tiles == spread[..., None, :]).reshape(s.shape)
 
 
 _POOLS: dict[int, Callable[..., tuple[Tensor, Tensor]]] = {
