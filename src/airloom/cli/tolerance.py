@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--train", type=Path, metavar="FILE", help=".npz to train with; no sample of --data may be in it"
     )
-    parser.add_argument("--lr", type=float, default=0.01, metavar="R", help="learning rate of --fine-tune (0.01)")
+    parser.add_argument("--lr", type=float, default=0.003, metavar="R", help="learning rate of --fine-tune (0.003)")
     parser.add_argument(
         "--score", metavar="MODULE:FUNCTION",
         help="how right an answer is: takes the model's outputs and labels, gives 0 to 1 a sample (top-1)",

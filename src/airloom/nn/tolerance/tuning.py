@@ -28,6 +28,8 @@ from airloom.nn.tolerance.samples import Samples
 # Share of the loss that answers to the labels; the rest answers to the clean model.
 _LABELS_SHARE = 0.5
 _TEMPERATURE = 2.0
+# Share of a batch at the least error rate, so that what comes whole is not forgotten.
+_WHOLE_SHARE = 0.25
 _WARM_UP = 20
 
 #: Called after every step with its number, its loss and the seconds so far.
@@ -46,7 +48,7 @@ def fine_tune(
     error_rates: tuple[float, float] = (0.0, 0.95),
     pattern: Pattern = "burst",
     block_bytes: int = WIRE_BLOCK_BYTES,
-    lr: float = 0.01,
+    lr: float = 0.003,
     classes: bool = True,
     maps: Mapping[int, MapOrder] | None = None,
     trainable: Collection[str] | None = None,
@@ -58,7 +60,7 @@ def fine_tune(
         halves: its large graph's batch is the batch of training.
         train: samples that no figure is measured with.
         seconds, steps: whichever is reached first; one of them must be given.
-        error_rates: each message draws its own between these two.
+        error_rates: most messages draw their own between these two, a quarter has the first.
         lr: peak of stochastic gradient descent's rate (momentum 0.9): a short rise, then half a cosine
             down to 0 at the end of the time or steps.
         classes: labels are classes, and the loss answers to them too; else to the clean model alone.
@@ -94,6 +96,7 @@ def fine_tune(
             sent = channel.send(live)
             message = torch.arange(halves.messages)
             rates = torch.from_numpy(rng.uniform(low, high, halves.messages))
+            rates[: round(_WHOLE_SHARE * halves.messages)] = low
             received = channel.receive(sent, message, channel.draw(sent, message, rates, pattern, rng))
             wanted = halves.executor.run_tensors(
                 cut, halves.graph.num_operators, {t: halves.join(t, parts) for t, parts in live.items()}
