@@ -54,7 +54,8 @@ class Pool(NamedTuple):
     def greatest(self, x: Tensor) -> Tensor:
         """The pooling itself."""
         function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(self.kernel) - 1]
-        return function(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+        pooled: Tensor = function(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return pooled
 
     def spread(self, pooled: Tensor, shape: tuple[int, ...]) -> Tensor:
         """For each element of `shape` the value of the window whose middle is the nearest."""
@@ -117,12 +118,13 @@ def lower_bound(captured: Captured, tensor: int) -> float | None:
             case "aten.relu.default" | "aten.relu6.default" | "aten.hardsigmoid.default":
                 return 0.0
             case "aten.hardtanh.default":
-                return _number(arguments.get("min_val", -1.0))
+                return _number(arguments.get("min_val", -1.0), -1.0)
             case "aten.clamp.default" | "aten.clamp_min.default":
-                return _number(arguments.get("min"))
+                least = _number(arguments.get("min"))
+                return None if math.isnan(least) else least
             case "aten.threshold.default":
                 low, value = _number(arguments.get("threshold")), _number(arguments.get("value"))
-                return value if low is not None and value is not None and value <= low else None
+                return value if value <= low else None
             case target if target in _NOTHING or target in _POOLS:
                 tensor = operator.inputs[0]  # padding of a max-pooling is never the greatest
             case _:
@@ -162,7 +164,8 @@ def _step(code: StageCode, index: int, operator: Operator, tensor: int, shape: t
         kwargs = {k: x if isinstance(v, TensorRef) else value(v) for k, v in program.call.kwargs.items()}
         with torch.inference_mode():
             result = runnable(target)(*args, **kwargs)
-        return result if program.take is None else result[0]
+        first: Tensor = result if program.take is None else result[0]
+        return first
 
     if target in _NOTHING or target in _RISING:
         return Step(function, up)
@@ -197,8 +200,8 @@ def _arguments(call: Call) -> dict[str, Any]:
     return {**dict(zip(argument_names(call.target), call.args, strict=False)), **call.kwargs}
 
 
-def _number(value: Any, default: float | None = None) -> Any:
-    """`value` where it is a number, else `default`."""
+def _number(value: Any, default: float = math.nan) -> float:
+    """`value` where it is a number, else `default`: nothing compares with NaN."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 

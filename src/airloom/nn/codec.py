@@ -155,13 +155,11 @@ class Codec:
             size = size - plan.branch.along(plan.branch.edge, x).float()
         size = size.abs()
         sizes = size.reshape(-1).numpy()
-        if keep is not None:
-            sizes = np.where(keep, sizes, -1.0)
-        sent = len(sizes) if keep is None else int(np.count_nonzero(keep))
-        count = round(self.coding.protect_share * sent)
+        places = np.arange(len(sizes)) if keep is None else np.flatnonzero(keep)
+        count = round(self.coding.protect_share * len(places))
         chosen = np.zeros(len(sizes), np.bool_)
         if count:
-            chosen[np.argpartition(sizes, len(sizes) - count)[len(sizes) - count :]] = True
+            chosen[places[np.argpartition(sizes.take(places), len(places) - count)[len(places) - count :]]] = True
         return chosen
 
     # --- one tensor in ------------------------------------------------------------------------
@@ -247,8 +245,8 @@ def _known(missing: Sequence[tuple[int, int]], count: int) -> NDArray[np.intp]:
 
 
 def _finite(x: Tensor) -> bool:
-    """Whether x holds neither NaN nor infinity: they would be in its sum. A sum in x's own type may also run over."""
-    return math.isfinite(x.sum().item()) or math.isfinite(x.sum(dtype=torch.float64).item())
+    """Whether x holds neither NaN nor infinity: they would be in its sum, which may also run over."""
+    return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 
 def _numpy(x: Tensor) -> NDArray[Any]:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from airloom.core.coding import Conceal
 from airloom.core.tolerance import MapOrder
@@ -25,8 +24,11 @@ from airloom.nn.captured import Captured
 from airloom.nn.executor import StageExecutor
 from airloom.nn.redundancy import Branch
 
-# Side lengths of the windows tried one after the other, until something in them survived.
-_WINDOWS = (3, 5, 9, 17)
+# A neighbour counts by this factor less for each step between. Measured with the bundled ResNet-20, 60 % of the
+# elements lost, against plain means of 3x3 neighbours: 80 against 75 % right behind the first convolution, 73
+# against 60 after the first block, 89 against 90 after the second.
+_FADE = 0.04
+_REACH = 4
 
 
 def map_axis(captured: Captured, tensor: int) -> int:
@@ -93,31 +95,26 @@ def _means(x: Tensor, missing: Tensor, means: Tensor | None) -> Tensor:
 
 
 def _neighbours(x: Tensor, missing: Tensor, means: Tensor | None) -> Tensor:
-    """The mean of what came within the smallest window in which anything did; else of the map."""
+    """The mean of what came within reach, the nearest counting most by far; else of the map."""
     axes = min(x.dim() - 2, 2)
-    planes = x.shape[-axes:]
-    values = x.masked_fill(missing, 0).reshape(1, -1, *planes)
-    here = (~missing).to(x.dtype).reshape(1, -1, *planes)
-    guess = torch.empty_like(values)
-    todo = here == 0
-    for size in _WINDOWS:
-        count = _box(here, size)
-        found = todo & (count > 0.5 / size**axes)
-        guess = torch.where(found, _box(values, size) / count, guess)
-        todo &= ~found
-        if size >= 2 * max(planes) or not bool(todo.any()):
-            break
-    guess = guess.reshape(x.shape)
-    return torch.where(todo.reshape(x.shape), _means(x, missing, means), guess) if bool(todo.any()) else guess
+    planes = torch.stack([x.masked_fill(missing, 0), (~missing).to(x.dtype)]).reshape(2, -1, *x.shape[-axes:])
+    for axis in range(2, 2 + axes):
+        planes = _faded(planes, axis)
+    total, weight = planes.reshape(2, *x.shape)
+    found = weight > 0
+    guess = total / weight
+    return guess if bool(found.all()) else torch.where(found, guess, _means(x, missing, means))
 
 
-def _box(x: Tensor, size: int) -> Tensor:
-    """The mean over windows of `size` a side, zeros beyond the rim counted."""
-    pad = size // 2
-    if x.dim() == 3:
-        return F.avg_pool1d(x, size, 1, pad)
-    # One axis after the other: size additions an element instead of size squared.
-    return F.avg_pool2d(F.avg_pool2d(x, (1, size), 1, (0, pad)), (size, 1), 1, (pad, 0))
+def _faded(x: Tensor, axis: int) -> Tensor:
+    """At each place the sum over the places along `axis`, each times `_FADE` to the power of its distance."""
+    size = x.shape[axis]
+    total = x.clone()
+    for distance in range(1, min(_REACH, size - 1) + 1):
+        rest = size - distance
+        total.narrow(axis, distance, rest).add_(x.narrow(axis, 0, rest), alpha=_FADE**distance)
+        total.narrow(axis, 0, rest).add_(x.narrow(axis, distance, rest), alpha=_FADE**distance)
+    return total
 
 
 def _pooled_neighbours(x: Tensor, missing: Tensor, present: Tensor, means: Tensor | None, branch: Branch) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -27,19 +26,22 @@ def quantise(x: Tensor, wire: torch.dtype, keep: Tensor | None = None) -> tuple[
         return x.clamp(-limit, limit).to(wire), 1.0, 0.0
     if wire != torch.int8 or not x.is_floating_point():
         return x, 1.0, 0.0
-    x = x.float()
+    numbers = x.float().reshape(-1).numpy()
     if keep is not None:
-        # Any kept number in place of the others leaves the range as it is.
-        first = int(keep.reshape(-1).to(torch.uint8).argmax()) if keep.numel() else 0
-        x = torch.where(keep, x, x.reshape(-1)[first] if x.numel() else x)
-    low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
-    scale = float(np.float32((high - low) / _STEPS)) if high > low else float(np.float32(max(abs(low), 1.0)))
-    if not math.isfinite(1.0 / scale) or scale == 0.0:
-        scale = float(np.finfo(np.float32).tiny)
-    q = ((x - low) / scale).round_().clamp_(0, _STEPS).sub_(_STEPS // 2).to(torch.int8)
+        places = np.flatnonzero(keep.reshape(-1).numpy())
+        numbers = numbers.take(places)
+    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 0.0)
+    # A range of nothing but `low` is 0 steps wide, whatever a step is.
+    scale = float(np.float32((high - low) / _STEPS if high > low else max(abs(low), 1.0)))
+    scale = max(scale, float(np.finfo(np.float32).tiny))
+    steps = (numbers - np.float32(low)) / np.float32(scale)
+    np.clip(np.rint(steps, out=steps), 0, _STEPS, out=steps)
+    q = (steps - _STEPS // 2).astype(np.int8)
     if keep is not None:
-        q = q.masked_fill_(~keep, LEFT_OUT)
-    return q, scale, float(np.float32(-(_STEPS // 2) - low / scale))
+        full = np.full(x.numel(), LEFT_OUT, np.int8)
+        full[places] = q
+        q = full
+    return torch.from_numpy(q).reshape(x.shape), scale, float(np.float32(-(_STEPS // 2) - low / scale))
 
 
 def dequantise(values: NDArray[Any], scale: float, zero: float, dtype: torch.dtype) -> NDArray[Any]:
@@ -53,5 +55,6 @@ def dequantise(values: NDArray[Any], scale: float, zero: float, dtype: torch.dty
         bits: NDArray[Any] = torch.tensor(values).to(dtype).view(torch.uint16).numpy()
         return bits
     if dtype == torch.float16 and values.dtype == np.float32:
-        return np.clip(values, *_HALF).astype(np.float16)
+        halves: NDArray[Any] = np.clip(values, *_HALF).astype(np.float16)
+        return halves
     return values
