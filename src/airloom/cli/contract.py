@@ -42,5 +42,7 @@ def run_contract(args: argparse.Namespace, config: RunConfig) -> tuple[Contract 
     path = args.tolerance or (Path(config.tolerance) if config.tolerance else None)
     floor = config.min_accuracy if args.min_accuracy is None else args.min_accuracy
     tolerance = None if path is None else inputs.load_tolerance(path)
-    contract = inputs.contract_of(tolerance, floor, where="--min-accuracy" if args.min_accuracy else "min_accuracy")
+    contract = inputs.contract_of(
+        tolerance, floor, where="min_accuracy" if args.min_accuracy is None else "--min-accuracy"
+    )
     return contract, None if path is None else path.absolute().parent

@@ -26,6 +26,7 @@ COMMANDS = {
     "tolerance": "airloom.cli.tolerance",
     "plan": "airloom.cli.plan",
     "run": "airloom.cli.run",
+    "simulate": "airloom.cli.simulate",
     "node": "airloom.cli.node",
     "status": "airloom.cli.status",
     "certs": "airloom.cli.certs",

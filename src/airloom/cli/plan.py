@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     topology = load_topology(args.topology, result_returns=returns)
     if args.dry_run is not None:
         return _dry_run(args, topology, profile)
-    conditions = _conditions(args.set, topology)
+    conditions = conditions_of(args.set, topology)
     plan, problem = decide(
         topology,
         load_profiles(topology, profile),
@@ -118,7 +118,8 @@ def _dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> 
     return 0
 
 
-def _conditions(texts: list[str], topology: Topology) -> Conditions:
+def conditions_of(texts: list[str], topology: Topology) -> Conditions:
+    """What the changes of `--set` come to together."""
     from airloom.config import merged, parse_change
     from airloom.config.changes import check_names
     from airloom.core.topology import Conditions

@@ -147,7 +147,9 @@ def _carried(series: Series, topology: Topology | None, basis: Basis) -> tuple[C
     for (src, dst, coding), shares in series.arrived.items():
         lost[src, dst, coding] = shares
     found = []
-    for (src, dst, coding, mcs), messages in sorted(series.carried.items(), key=lambda item: str(item[0])):
+    place = {device: k for k, device in enumerate(series.chain)}
+    ways = sorted(series.carried.items(), key=lambda item: (place.get(item[0][0], len(place)), str(item[0])))
+    for (src, dst, coding, mcs), messages in ways:
         shares = lost.get((src, dst, coding), [])
         found.append(
             Carried(
