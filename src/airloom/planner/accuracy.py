@@ -7,7 +7,6 @@ Carlson 1980) through the points made monotone. None of them rises with the erro
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -91,10 +90,13 @@ def _pooled(points: Sequence[ErrorPoint]) -> tuple[Floats, Floats, Floats]:
                 f"error rate {point.error_rate:g} with accuracy {point.accuracy:g} and spread {point.spread:g}: "
                 "rates and accuracies are shares from 0 to 1"
             )
-    rates = np.unique([point.error_rate for point in points])
+    by_rate: dict[float, list[ErrorPoint]] = {}
+    for point in points:  # rates that hardly differ are one: no curve turns so sharply
+        by_rate.setdefault(round(point.error_rate, 6), []).append(point)
+    rates = np.array(sorted(by_rate))
     accuracies, weights = np.empty(len(rates)), np.empty(len(rates))
-    for k, rate in enumerate(rates):
-        here = [point for point in points if point.error_rate == rate]
+    for k, rate in enumerate(sorted(by_rate)):
+        here = by_rate[rate]
         weights[k] = sum(max(1, point.draws) for point in here)
         accuracies[k] = sum(point.accuracy * max(1, point.draws) for point in here) / weights[k]
     return rates, accuracies, weights
@@ -142,8 +144,7 @@ def _exponential(rates: Floats, accuracies: Floats, weights: Floats) -> tuple[fl
     grid = np.concatenate([-magnitudes[::-1], magnitudes])
     best = (np.inf, 0.0, 0.0, 0.1)
     for _ in range(_ZOOMS + 1):
-        found = [(*_least_l1(np.expm1(c * rates) / c, accuracies), c) for c in grid]
-        best = min((best, *found), key=lambda fitted: fitted[0])
+        best = min((best, _least_l1(rates, accuracies, grid)), key=lambda fitted: fitted[0])
         near = int(np.abs(grid - best[3]).argmin())
         low, high = grid[max(near - 1, 0)], grid[min(near + 1, len(grid) - 1)]
         grid = np.array([c for c in np.linspace(low, high, 9) if abs(c) >= 0.05])
@@ -151,22 +152,25 @@ def _exponential(rates: Floats, accuracies: Floats, weights: Floats) -> tuple[fl
     return float(offset - slope / c), float(slope / c), float(c), float(rates[-1])
 
 
-def _least_l1(basis: Floats, values: Floats) -> tuple[float, float, float]:
-    """(distance, offset, slope) of the line over `basis` with least L1 distance among those that do not rise."""
+def _least_l1(rates: Floats, values: Floats, shapes: Floats) -> tuple[float, float, float, float]:
+    """(distance, offset, slope, c) of the best offset + slope (exp(c r) - 1) / c among those that do not rise.
+
+    All lines through two points are tried for each of the shapes c: [shapes, pairs, points].
+    """
     median = float(np.median(values))
-    best = (float(np.abs(values - median).sum()), median, 0.0)
-    first, second = np.array(list(itertools.combinations(range(len(basis)), 2))).T
-    width = basis[second] - basis[first]
-    first, second, width = first[width > 0], second[width > 0], width[width > 0]  # a steep exponential is flat in parts
-    if not len(width):
-        return best
-    slopes = (values[second] - values[first]) / width
-    offsets = values[first] - slopes * basis[first]
-    distances = np.abs(offsets[:, None] + slopes[:, None] * basis - values).sum(axis=1)
-    distances[slopes > 0] = np.inf
-    least = int(distances.argmin())
-    if distances[least] < best[0]:
-        best = (float(distances[least]), float(offsets[least]), float(slopes[least]))
+    best = (float(np.abs(values - median).sum()), median, 0.0, float(shapes[0]))
+    first, second = np.triu_indices(len(rates), 1)
+    basis = np.expm1(shapes[:, None] * rates) / shapes[:, None]
+    width = basis[:, second] - basis[:, first]
+    bent = width > 0  # a steep exponential is flat in parts
+    slopes = (values[second] - values[first]) / np.where(bent, width, 1.0)
+    offsets = values[first] - slopes * basis[:, first]
+    distances = np.abs(offsets[..., None] + slopes[..., None] * basis[:, None, :] - values).sum(axis=2)
+    distances[(slopes > 0) | ~bent] = np.inf
+    shape, pair = np.unravel_index(int(distances.argmin()), distances.shape)
+    if distances[shape, pair] < best[0]:
+        found = (distances[shape, pair], offsets[shape, pair], slopes[shape, pair], shapes[shape])
+        best = (float(found[0]), float(found[1]), float(found[2]), float(found[3]))
     return best
 
 
