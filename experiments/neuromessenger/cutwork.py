@@ -85,16 +85,10 @@ def left_by(losses: Losses) -> Losses:
 
 
 def seeds_of(samples: Samples, effort: Effort) -> list[Samples]:
-    """The fresh samples of each seed: parts that do not overlap, or all of them each time."""
-    count = effort.samples
-    if count * effort.seeds > len(samples):
-        return [samples.first(count)] * effort.seeds
-    return [
-        Samples(
-            tuple(x[k * count : (k + 1) * count] for x in samples.inputs), samples.labels[k * count : (k + 1) * count]
-        )
-        for k in range(effort.seeds)
-    ]
+    """The fresh samples of each seed: one part after the other, from the beginning again after the last."""
+    count = min(effort.samples, len(samples))
+    rows = [(np.arange(count) + k * count) % len(samples) for k in range(effort.seeds)]
+    return [Samples(tuple(x[part] for x in samples.inputs), samples.labels[part]) for part in rows]
 
 
 class CutWork:
