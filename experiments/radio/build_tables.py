@@ -146,7 +146,7 @@ def cdl_c(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
     rows, fitted = all_rows(), {}
     for key, row in rows.items():
         counts = rows_of(samples.get(key, {}))
-        if sum(n for _, _, n in counts) < 150:
+        if sum(n for _, _, n in counts) < 120:
             continue
         snr, errors, blocks = (np.array(column, float) for column in zip(*counts, strict=True))
         scores = [likelihood(mapped(row, curves[key], quantiles[row.order], snr, o), errors, blocks) for o in offsets]
