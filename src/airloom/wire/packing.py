@@ -23,7 +23,6 @@ from airloom.wire.unit_format import (
     U16,
     UNIT,
     Stream,
-    counted_bits,
 )
 
 # Contents that fit 8 elements of 8 bytes and their bits: less of a block is not begun, unless the stream ends in it.
@@ -123,8 +122,9 @@ def _pack_masked(writer: _Writer, tag: int, scale: tuple[float, ...], stream: St
     gaps: _Gaps | None = None
     groups = len(bits)
     # sizes[g]: bytes of the first g groups of 8 elements as a bitmap; sizes[g] - g are those of their values.
-    counted = counted_bits(bits)
-    sizes = (counted * itemsize + np.arange(groups + 1)).data
+    summed = np.zeros(groups + 1, np.int64)
+    np.cumsum(np.bitwise_count(bits) * np.uint8(itemsize) + np.uint8(1), dtype=np.int64, out=summed[1:])
+    sizes = summed.data
     parts, free, room, at, base = writer.parts, writer.free, writer.room, 0, 0
     whole, least, limit = sizes[groups], _LEAST, groups + 1
     # This loop runs once a block, and a block takes a link no longer than some 100 microseconds.
@@ -134,13 +134,16 @@ def _pack_masked(writer: _Writer, tag: int, scale: tuple[float, ...], stream: St
             parts.append(bytes(free))
             free = room
             continue
-        high = at + budget + 1  # a group takes a byte or more
+        high = at + budget // (1 + itemsize) + 2  # of one element in 8, where gaps begin to be smaller
         stop = bisect_right(sizes, base + budget, at, high if high < limit else limit) - 1
+        if stop == high - 1:
+            high = at + budget + 1  # a group takes a byte or more
+            stop = bisect_right(sizes, base + budget, stop, high if high < limit else limit) - 1
         end = sizes[stop]
         span, nbytes = stop - at, end - base
         if nbytes < span * (1 + itemsize):  # under one element in 8
             if gaps is None:
-                gaps = _Gaps.of(index, counted, itemsize)
+                gaps = _Gaps.of(index, (summed - np.arange(groups + 1)) // itemsize, itemsize)
             reach = bisect_right(gaps.sizes, gaps.sizes[at] + budget - U16.size, at) - 1
             if reach > stop or gaps.sizes[reach] - gaps.sizes[at] + U16.size < nbytes:
                 first, last = base - at, sizes[reach] - reach

@@ -108,10 +108,3 @@ class Sparse(NamedTuple):
     missing: tuple[tuple[int, int], ...]
     scale: float = 1.0
     zero: float = 0.0
-
-
-def counted_bits(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """counted[g]: how many bits are set in the first g bytes."""
-    counted = np.zeros(len(bits) + 1, np.int64)
-    np.cumsum(np.bitwise_count(bits), dtype=np.int64, out=counted[1:])
-    return counted
