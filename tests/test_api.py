@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
 import airloom
 from airloom import api
 from airloom.core.profile import Profile
-from airloom.errors import ConfigError, ProfileMismatch
+from airloom.core.tolerance import Tolerance
+from airloom.errors import ConfigError, Infeasible, ProfileMismatch
 from airloom.files import write_value
 from airloom.nn.captured import Captured
 
@@ -112,3 +114,66 @@ def test_a_kept_plan_is_pinned(
     api.deploy(planned, follow="plan")
     api.deploy(planned)
     assert pinned == [planned.plan, planned.plan, planned.plan, None]
+
+
+def test_an_accuracy_floor_from_measuring_to_simulating(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 24 * 24, 3)
+    )
+    rng = np.random.default_rng(0)
+    pictures = rng.standard_normal((24, 1, 24, 24)).astype(np.float32)
+    with torch.no_grad():
+        classes = model(torch.from_numpy(pictures)).argmax(dim=1).numpy()
+    captured = airloom.capture(model, torch.zeros(1, 1, 24, 24), name="small")
+    large = airloom.capture(model, torch.zeros(8, 1, 24, 24), name="small")
+    measured = airloom.tolerance(
+        captured, pictures, classes, cuts=(2,), codings=("raw", "int8+structured+neighbours"),
+        error_rates=(0.0, 0.2, 0.4, 0.6, 0.8), draws=2, large=large,
+    )  # fmt: skip
+    assert measured.clean == 1.0
+    assert [(entry.cut, entry.coding.name) for entry in measured.cuts] == [
+        (2, "raw"), (2, "int8+structured+neighbours"),
+    ]  # fmt: skip
+    path = tmp_path / "tolerance.json"
+    write_value(path, measured)
+    assert airloom.load_tolerance(path) == measured
+
+    profile = airloom.profile(captured, seconds_budget=0.2)
+    *others, linear = (msgspec.structs.replace(op, compute_s=0.0) for op in profile.operators)
+    costs = (*others, msgspec.structs.replace(linear, compute_s=0.001))
+    slow = msgspec.structs.replace(profile, operators=costs, stage_constant_s=0.0, rest_s=0.0)
+    net = tmp_path / "net.yaml"
+    net.write_text(
+        "source: ue\nsink: mec\ndevices: [{id: ue, role: ue, factor: 1000}, {id: mec, role: mec}]\n"
+        "links: [{from: ue, to: mec, rate: 1 Mbit/s, loss: 30 %}, {from: mec, to: ue, rate: 1 Mbit/s}]\n"
+    )
+    whole = airloom.plan(slow, net, private_operators=2)
+    planned = airloom.plan(slow, net, private_operators=2, tolerance=path, min_accuracy=0.7)
+    assert whole.predicted_accuracy is None
+    assert planned.predicted_accuracy is not None
+    assert 0.7 <= planned.predicted_accuracy <= 1.0
+    assert planned.predicted_s < whole.predicted_s
+    results = [event for event in airloom.simulate(planned, requests=5) if event.kind == "result"]
+    assert len(results) == 5
+    assert all(event.data["predicted_accuracy"] >= 0.7 - 1e-3 for event in results)
+
+
+def test_floors_that_make_no_sense(captured: Captured, profile: Profile) -> None:
+    known = Tolerance(
+        model="Two", graph_digest=captured.graph.digest, weights_digest="", metric="top-1", clean=0.9, samples=1
+    )
+    with pytest.raises(ConfigError, match="give a tolerance profile"):
+        airloom.plan(profile, LINE, min_accuracy=0.8)
+    for floor in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="above 0 and at most 1"):
+            airloom.plan(profile, LINE, tolerance=known, min_accuracy=floor)
+    with pytest.raises(Infeasible, match=r"reaches 0\.9"):
+        airloom.plan(profile, LINE, tolerance=known, min_accuracy=0.95)
+    other = msgspec.structs.replace(known, graph_digest="sha256:0")
+    with pytest.raises(ProfileMismatch, match="tolerance profile is of Two"):
+        airloom.plan(profile, LINE, tolerance=other, min_accuracy=0.8)
+    # Weights of another training bear something else.
+    trained = msgspec.structs.replace(known, weights_digest="sha256:0")
+    plan = airloom.plan(captured, LINE, profile=profile, tolerance=trained, min_accuracy=0.8)
+    with pytest.raises(ProfileMismatch, match="with other weights"):
+        airloom.deploy(plan)

@@ -377,6 +377,7 @@ def simulate(
         seed=seed,
         private_operators=planned.private_operators,
         result_returns=planned.result_returns,
+        contract=planned.contract,
     ).run()
 
 
