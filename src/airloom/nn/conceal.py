@@ -69,14 +69,17 @@ def conceal(
         return x.masked_fill(missing, 0)
     work = x if x.is_floating_point() else x.float()
     present = ~missing if left_out is None else ~(missing | left_out)
+    pooled = branch is not None and branch.pool is not None and len(branch.pool.kernel) == work.dim() - 2
+    # The branch counts along axis 1 as the sender has it.
+    passed = work if branch is None or pooled else branch.activated(work)
     if axis != 1:
-        work, missing, present = (t.movedim(axis, 1) for t in (work, missing, present))
+        work, passed, missing, present = (t.movedim(axis, 1) for t in (work, passed, missing, present))
     if method == "mean" or work.dim() == 2:
         guess = _means(work, missing, means)
-    elif branch is not None and branch.pool is not None and len(branch.pool.kernel) == work.dim() - 2:
+    elif branch is not None and pooled:
         guess = _pooled_neighbours(work, missing, present, means, branch)
     else:
-        guess = _neighbours(work if branch is None else branch.activated(work), missing, means)
+        guess = _neighbours(passed, missing, means)
     filled = torch.where(missing, guess.to(work.dtype), work)
     if axis != 1:
         filled = filled.movedim(1, axis)
