@@ -170,6 +170,18 @@ def _carried(
     return ids
 
 
+def codings_at(plan: Plan, device: str, source: str) -> tuple[tuple[int, Coding], ...]:
+    """Cuts that `device` codes or decodes under a plan, and how."""
+    stages = {stage.id: stage for stage in plan.stages}
+    found: dict[tuple[int, Coding], None] = {}
+    for transfer in plan.transfers:
+        coding = parse_coding(transfer.coding)
+        here = {stages[id].device if id else source for id in (transfer.src, transfer.dst)}
+        if not coding.is_raw and device in here:
+            found[stages[transfer.src].stop if transfer.src else 0, coding] = None
+    return tuple(found)
+
+
 def check_plan(plan: Plan, config: HostConfig) -> None:
     """Refuse a plan that this host could not follow; see `lay_out` for what is raised."""
     lay_out(plan, config)

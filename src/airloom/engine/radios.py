@@ -21,6 +21,15 @@ def link_choices(link: Link, state: LinkState | None = None) -> tuple[RadioChoic
     return adaptation.radio_choices(link.nr, snr_db=None if state is None else state.snr_db)
 
 
+def expected_loss(link: Link) -> float:
+    """Share of the wire's blocks that a link is to lose; of a radio at the MCS it is set to, or link adaptation's."""
+    if link.nr is None:
+        return link.loss
+    from airloom.radio.nr import adaptation
+
+    return adaptation.adapted(link.nr).packet_loss
+
+
 def radio_choices(topology: Topology, conditions: Conditions | None = None) -> Offers:
     """By (src, dst), each MCS that a link with a radio may use under `conditions`: the one that is set where one is."""
     states = _states(conditions)

@@ -20,6 +20,7 @@ from airloom.core.tolerance import Contract, CutTolerance
 from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.messages import UNKNOWN_DROP
+from airloom.engine.radios import expected_loss
 from airloom.errors import NoRoute
 from airloom.planner.contract import bearable, hop_budgets
 from airloom.planner.route import chain
@@ -57,7 +58,7 @@ class RepairController:
         self._codings, self._config, self._attempts = codings, config, attempts
         self._budgets: dict[int, dict[tuple[str, str], float]] = {}
         self._shares: dict[tuple[int, int, float], float] = {}
-        self._loss = {link.src: link.loss for link in config.topology.links if link.dst == config.device}
+        self._loss = {link.src: expected_loss(link) for link in config.topology.links if link.dst == config.device}
 
     @property
     def is_needed(self) -> bool:

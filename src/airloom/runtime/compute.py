@@ -12,11 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from airloom.core.coding import RAW, Coding
 from airloom.core.messages import Parcel
 from airloom.engine.events import Execute, StageDone, StageRaised
-from airloom.errors import ConfigError
+from airloom.errors import ConfigError, StageFailed
 
 
 class Executor(Protocol):
@@ -26,6 +27,27 @@ class Executor(Protocol):
 
     def load(self, start: int, stop: int) -> object:
         """Make the stage ready, so that its first run takes no longer than the next."""
+        ...
+
+
+@runtime_checkable
+class CodedExecutor(Protocol):
+    """An `Executor` with codecs around it: decodes the live set of `start`, codes that of `stop`."""
+
+    def run(
+        self,
+        start: int,
+        stop: int,
+        parcel: Parcel,
+        outputs: tuple[int, ...],
+        decode: Coding = RAW,
+        encode: Coding = RAW,
+    ) -> Parcel: ...
+
+    def load(self, start: int, stop: int) -> object: ...
+
+    def prepare(self, cut: int, coding: Coding) -> None:
+        """Make the codec of a cut ready."""
         ...
 
 
@@ -39,7 +61,7 @@ class Compute:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Executor | CodedExecutor,
         deliver: Callable[[StageDone | StageRaised], None],
         *,
         factor: float = 1.0,
@@ -49,7 +71,7 @@ class Compute:
         self.set_factor(factor)
         self.busy_s = 0.0
         self.stages = 0
-        self._queue: queue.SimpleQueue[Execute | tuple[int, int] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Execute | Callable[[], object] | None] = queue.SimpleQueue()
         self._abandoned: set[int] = set()
         self._waiting: set[int] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -73,7 +95,13 @@ class Compute:
 
     def prepare(self, start: int, stop: int) -> None:
         """Make a stage ready before anybody asks for it."""
-        self._queue.put((start, stop))
+        self._queue.put(lambda: self._executor.load(start, stop))
+
+    def prepare_coding(self, cut: int, coding: Coding) -> None:
+        """Make a codec ready before anybody asks for it."""
+        executor = self._executor
+        if isinstance(executor, CodedExecutor):
+            self._queue.put(lambda: executor.prepare(cut, coding))
 
     def abandon(self, job: int) -> None:
         """Nobody waits for `job` any more: it is skipped unless it has begun."""
@@ -89,10 +117,10 @@ class Compute:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
-            if isinstance(job, tuple):
+            if not isinstance(job, Execute):
                 # What cannot be made ready fails again, and is reported, when it is asked for.
                 with contextlib.suppress(Exception):
-                    self._executor.load(*job)
+                    job()
                 continue
             if job.job in self._abandoned:
                 self._forget(job.job)
@@ -100,9 +128,7 @@ class Compute:
             begun = time.monotonic()
             event: StageDone | StageRaised
             try:
-                parcel = job.parcel
-                made = self._executor.run(job.start, job.stop, dict(zip(parcel.tensors, parcel.data, strict=True)))
-                data = tuple(made[tensor] for tensor in job.outputs)
+                made = self._run(job)
             except Exception as error:  # whatever an operator raises is this request's failure, not the host's end
                 event = StageRaised(job.job, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
             else:
@@ -112,13 +138,23 @@ class Compute:
                     spent = time.monotonic() - begun
                 self.busy_s += spent
                 self.stages += 1
-                event = StageDone(job.job, Parcel(job.outputs, data), spent)
+                event = StageDone(job.job, made, spent)
             self._forget(job.job)
             assert self._loop is not None
             try:
                 self._loop.call_soon_threadsafe(self._deliver, event)
             except RuntimeError:  # the loop has closed: the host is going down
                 return
+
+    def _run(self, job: Execute) -> Parcel:
+        executor, parcel = self._executor, job.parcel
+        if isinstance(executor, CodedExecutor):
+            made = executor.run(job.start, job.stop, parcel, job.outputs, job.decode, job.encode)
+            return Parcel(made.tensors, made.data)
+        if not (job.decode.is_raw and job.encode.is_raw):
+            raise StageFailed("this host has no codecs: start it with the tolerance profile of the others")
+        by_id = executor.run(job.start, job.stop, dict(zip(parcel.tensors, parcel.data, strict=True)))
+        return Parcel(job.outputs, tuple(by_id[tensor] for tensor in job.outputs))
 
     def _forget(self, job: int) -> None:
         self._waiting.discard(job)

@@ -43,11 +43,12 @@ from airloom.engine.events import (
     TimerFired,
 )
 from airloom.engine.host import Host
-from airloom.engine.layout import check_plan
+from airloom.engine.layout import check_plan, codings_at
+from airloom.engine.radios import expected_loss
 from airloom.errors import DeploymentError, UserError, WireError
 from airloom.runtime import commands
 from airloom.runtime.certs import HostCerts
-from airloom.runtime.compute import Compute, Executor
+from airloom.runtime.compute import CodedExecutor, Compute, Executor
 from airloom.runtime.control import Control
 from airloom.runtime.keys import PairKeys
 from airloom.runtime.metrics import MetricsServer
@@ -78,7 +79,7 @@ class Node:
         self,
         config: HostConfig,
         certs: HostCerts,
-        executor: Executor,
+        executor: Executor | CodedExecutor,
         options: NodeOptions | None = None,
         *,
         on_finish: Callable[[Finish], None] | None = None,
@@ -120,7 +121,10 @@ class Node:
             if self.options.trace is not None:
                 self._trace = TraceWriter(self.options.trace, self.id, now_s=self._loop.time())
                 self._flush_trace()
-            self.transport = make_transport(self.options, self.config.own, self.on_message, self.on_link)
+            self.transport = make_transport(
+                self.options, self.config.own, self.on_message, self.on_link,
+                self.host.repair.allow if self.host.repair.is_needed else None,
+            )  # fmt: skip
             try:
                 await self.transport.start()
             except OSError as error:
@@ -183,6 +187,8 @@ class Node:
             for stage in plan.stages:
                 if stage.device == self.id:
                     self.compute.prepare(stage.start, stage.stop)
+            for cut, coding in codings_at(plan, self.id, self.config.topology.source):
+                self.compute.prepare_coding(cut, coding)
         self.handle(PlanPinned(plan))
 
     # --- events in, effects out ---------------------------------------------------------------------
@@ -245,7 +251,11 @@ class Node:
         topology = self.config.topology
         address = self.options.routes.get(keys.peer) or data_address(topology.device(keys.peer))
         rates = [link.rate_bps for link in topology.links if (link.src, link.dst) == (self.id, keys.peer)]
-        self.transport.add_peer(keys.peer, address, keys.send, keys.receive, rate_bps=rates[0] if rates else None)
+        losses = [expected_loss(link) for link in topology.links if (link.src, link.dst) == (keys.peer, self.id)]
+        self.transport.add_peer(
+            keys.peer, address, keys.send, keys.receive, rate_bps=rates[0] if rates else None,
+            recv_loss=losses[0] if losses else 0.0,
+        )  # fmt: skip
 
     def on_keys_void(self, peer: str) -> None:
         if self.transport is not None:

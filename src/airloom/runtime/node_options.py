@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airloom.core.topology import Device
 from airloom.runtime.places import Address, data_address
 from airloom.runtime.transport import OnLink, OnMessage, Transport
 
+if TYPE_CHECKING:
+    from airloom.runtime.udp import AllowFrom
+
+_RESENDS_FOR_A_FLOOR = 64
 TransportName = Literal["udp", "tcp"]
 
 
@@ -37,8 +41,10 @@ class NodeOptions:
     congestion: str = "cubic"
 
 
-def make_transport(options: NodeOptions, own: Device, on_message: OnMessage, on_link: OnLink) -> Transport:
-    """The data plane of the device `own`."""
+def make_transport(
+    options: NodeOptions, own: Device, on_message: OnMessage, on_link: OnLink, allow: AllowFrom | None = None
+) -> Transport:
+    """The data plane of the device `own`; `allow` says what may be missing of messages over UDP."""
     address = data_address(own)
     if options.transport == "tcp":
         from airloom.runtime.tcp import TcpTransport
@@ -46,6 +52,13 @@ def make_transport(options: NodeOptions, own: Device, on_message: OnMessage, on_
         return TcpTransport(own.id, address, on_message=on_message, on_link=on_link, congestion=options.congestion)
     from airloom.runtime.udp import UdpTransport
     from airloom.wire.receiver import ReceiverLimits
+    from airloom.wire.sender import SenderLimits
 
     limits = ReceiverLimits(rounds=options.repair_rounds)
-    return UdpTransport(own.id, address, on_message=on_message, on_link=on_link, receiver_limits=limits)
+    if allow is None:
+        return UdpTransport(own.id, address, on_message=on_message, on_link=on_link, receiver_limits=limits)
+    # A floor is worth more repairs than a deadline alone: blocks may leave until enough of them is there.
+    return UdpTransport(
+        own.id, address, on_message=on_message, on_link=on_link, receiver_limits=limits,
+        sender_limits=SenderLimits(resends=_RESENDS_FOR_A_FLOOR), allow=allow,
+    )  # fmt: skip

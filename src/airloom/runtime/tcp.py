@@ -64,7 +64,11 @@ class _Peer:
 
 
 class TcpTransport:
-    """`Transport` over TCP; `congestion` names the congestion control, "bbr" or "cubic"."""
+    """`Transport` over TCP; `congestion` names the congestion control, "bbr" or "cubic".
+
+    TCP repairs everything itself: of a message that arrives nothing is ever missing, whatever an
+    accuracy contract would allow, and its repairs cost what they cost.
+    """
 
     def __init__(
         self,
@@ -138,8 +142,9 @@ class TcpTransport:
         self._loop = None
 
     def add_peer(
-        self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None
-    ) -> None:
+        self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None,
+        recv_loss: float = 0.0,
+    ) -> None:  # fmt: skip
         if send_key == recv_key:
             raise ValueError("each direction of a link needs a key of its own")
         self.remove_peer(peer)

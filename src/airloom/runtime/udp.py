@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from airloom.core.messages import Frame, Parcel
+from airloom.core.messages import Allowance, Frame, Parcel
 from airloom.errors import WireError
 from airloom.runtime.transport import Address, OnLink, OnMessage
 from airloom.runtime.udpsocket import UdpSocket
@@ -20,6 +22,8 @@ _READS = 8  # datagrams (of up to 64 KB) in one turn of the loop: reports must n
 _BURSTS = 16
 _TELL_EVERY_S = 0.1
 _NEWS = 0.05  # a change of a figure that is worth telling
+#: As `wire.receiver.Allow`, the sender's name before it.
+AllowFrom = Callable[[str, Frame, int, float], Allowance]
 _TAG = slice(4, 8)  # of a block: which key it claims
 
 
@@ -51,11 +55,16 @@ class UdpTransport:
         buffer_bytes: int = 8 << 20,
         segmentation: bool = True,
         probe: bool = True,
+        allow: AllowFrom | None = None,
     ) -> None:
-        """`partial_bytes` bounds the memory of partial messages of all peers; `buffer_bytes` is the socket's."""
+        """`allow` says what may be missing of messages by sender, None nothing.
+
+        `partial_bytes` bounds the memory of partial messages of all peers; `buffer_bytes` is the socket's.
+        """
         self.host = host
         self._address = address
         self._on_message, self._on_link = on_message, on_link
+        self._allow = allow
         self._receiver_limits = receiver_limits or ReceiverLimits()
         self._sender_limits = sender_limits
         self._budget = Budget(partial_bytes)
@@ -106,8 +115,9 @@ class UdpTransport:
             self._socket = None
 
     def add_peer(
-        self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None
-    ) -> None:
+        self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None,
+        recv_loss: float = 0.0,
+    ) -> None:  # fmt: skip
         self.remove_peer(peer)
         protocol = LinkProtocol(
             send_key,
@@ -117,6 +127,8 @@ class UdpTransport:
             receiver_limits=self._receiver_limits,
             budget=self._budget,
             probe=self._probe,
+            allow=None if self._allow is None else partial(self._allow, peer),
+            recv_loss=recv_loss,
         )
         tag = protocol.tag.to_bytes(4, "little")
         if tag in self._by_tag:
