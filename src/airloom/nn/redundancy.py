@@ -130,8 +130,9 @@ class Branch:
         assert self.pool is not None
         pool, axes = self.pool, len(self.pool.kernel)
         tiled = pool.tiles(tuple(s.shape[-axes:]))
-        if tiled and not first and axes == 2 and s.device.type == "cpu" and s.dtype != torch.bfloat16:
-            return _passes_tiles(s, t, pool)
+        exact = s.dtype in (torch.float32, torch.float64) if first else s.dtype != torch.bfloat16
+        if tiled and axes == 2 and s.device.type == "cpu" and exact:
+            return _passes_tiles(*(_first_ahead(s, t, pool) if first else (s, t)), pool)
         greatest, index = _POOLS[axes](s, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
         passed = torch.le(greatest, t).logical_not_()
         plane = math.prod(s.shape[-axes:])
@@ -280,6 +281,14 @@ def _number(key: Tensor, dtype: torch.dtype) -> Tensor:
     """The inverse of `_key`."""
     bits = torch.where(key >= 0, key, torch.iinfo(_BITS[dtype]).min - key)
     return bits.to(_BITS[dtype]).view(dtype)
+
+
+def _first_ahead(s: Tensor, t: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:
+    """Of whole numbers s and thresholds t such that of the equal elements of a window the first is the greatest."""
+    (down, across), (height, width) = pool.kernel, s.shape[-2:]
+    ahead = torch.arange(down * across - 1, -1, -1, dtype=s.dtype, device=s.device).reshape(down, across)
+    tiled = ahead.repeat(height // down, width // across)
+    return torch.add(tiled, s, alpha=down * across), t * (down * across) + (down * across - 1)
 
 
 def _passes_tiles(s: Tensor, t: Tensor, pool: Pool) -> Tensor:
