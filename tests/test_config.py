@@ -277,10 +277,22 @@ def test_a_run_file(tmp_path: Path) -> None:
     )
 
 
+def test_an_accuracy_floor_in_a_run_file(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("{}")
+    for text in ("88 %", "0.88"):
+        path = _run_file(tmp_path, f"topology: net.yaml\nmodel: m\ntolerance: t.json\nmin_accuracy: {text}")
+        run = load_run(path)
+        assert (run.tolerance, run.min_accuracy) == (str(tmp_path / "t.json"), 0.88)
+    assert load_run(_run_file(tmp_path, "topology: net.yaml\nmodel: m")).min_accuracy is None
+
+
 @pytest.mark.parametrize(
     ("text", "where", "says"),
     [
         ("topology: net.yaml\n", "$", "`model` is missing"),
+        ("model: m\ntopology: net.yaml\nmin_accuracy: 0.8", "$.min_accuracy", "name a `tolerance` profile"),
+        ("model: m\ntopology: net.yaml\nmin_accuracy: 120 %", "$.min_accuracy", "lies in"),
+        ("model: m\ntopology: net.yaml\ntolerance: none.json", "$.tolerance", "no file"),
         ("model: m\ntopology: none.yaml", "$.topology", "no file"),
         ("model: m\ntopology: net.yaml\nprofile: none.json", "$.profile", "no file"),
         ("model: m.pt2\ntopology: net.yaml", "$.model", "no file"),

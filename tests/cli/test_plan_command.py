@@ -221,3 +221,80 @@ def test_planning_imports_neither_torch_nor_plots() -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.stderr.strip() == "[]"
+
+
+LOSSY = ["plan", "examples/resnet20.json", "examples/loss_tolerant.yaml", "--keep-on-ue", "relu"]
+FLOOR = ["--tolerance", "examples/tolerance.json", "--min-accuracy"]
+
+
+def test_an_accuracy_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.json"
+    assert main([*LOSSY, *FLOOR, "0.88", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "int8+structured+neighbours, 25.0 % missing of" in out
+    assert "92.4 % with nothing lost, floor 88.0 %" in out
+    plan = read_value(path, Plan)
+    assert plan.min_accuracy == 0.88
+    assert plan.clean_accuracy == pytest.approx(0.924)
+    assert plan.predicted_accuracy is not None
+    assert plan.predicted_accuracy >= 0.88
+    coded = next(transfer for transfer in plan.transfers if transfer.coding != "raw")
+    assert (coded.route[0].missing, coded.route[0].rounds) == (0.25, 0.0)
+    assert main([*LOSSY, "--json", "-"]) == 0
+    whole = decode_value(capsys.readouterr().out.encode(), Plan, where="-")
+    assert whole.predicted_accuracy is None
+    assert plan.predicted_s < 0.75 * whole.predicted_s
+    assert main([*LOSSY, *FLOOR[:2]]) == 0
+    assert "no floor: everything that is lost is sent again" in capsys.readouterr().out
+    assert main([*LOSSY, "--dry-run", str(path)]) == 0
+
+
+def test_mcs_is_chosen_with_the_cut_and_compared_with_link_adaptation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = (ROOT / "examples/loss_tolerant.yaml").read_text()
+    radio = tmp_path / "net.yaml"
+    upward = "rate: 10 Mbit/s, delay: 10 ms, loss: 25 %"
+    assert upward in net
+    radio.write_text(net.replace(upward, "delay: 2 ms, nr: {snr: 10 dB, channel: cdl-c, prb: 6}"))
+    argv = ["plan", "examples/resnet20.json", str(radio), "--keep-on-ue", "relu", *FLOOR, "0.8"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "MCS at 10 % BLER" in out
+    assert main([*argv, "--json", "-"]) == 0
+    free = decode_value(capsys.readouterr().out.encode(), Plan, where="-")
+    beside = next(other for other in free.alternatives if other.scheme == "link-adaptation")
+    assert beside.predicted_s >= free.predicted_s - 1e-12
+    hop = next(hop for transfer in free.transfers for hop in transfer.route if hop.mcs is not None)
+    radio.write_text(radio.read_text().replace("prb: 6", "prb: 6, mcs: 3"))
+    assert main([*argv, "--json", "-"]) == 0
+    fixed = decode_value(capsys.readouterr().out.encode(), Plan, where="-")
+    assert all(hop.mcs in (None, 3) for transfer in fixed.transfers for hop in transfer.route)
+    assert all(other.scheme != "link-adaptation" for other in fixed.alternatives)
+    assert hop.mcs != 3
+    assert fixed.predicted_s > free.predicted_s
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--min-accuracy", "0.8"], "--min-accuracy: a floor needs to know what loss costs"),
+        ([*FLOOR, "0.95"], "cannot be had: resnet20 reaches 0.924"),
+        ([*FLOOR, "0"], "--min-accuracy: an accuracy is above 0"),
+        (["--tolerance", "examples/resnet20.json"], "examples/resnet20.json"),
+    ],
+)
+def test_floors_that_cannot_be(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LOSSY, *words]) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_a_tolerance_profile_of_another_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = read_value(ROOT / "examples/resnet20.json", Profile)
+    other = tmp_path / "p.json"
+    write_value(other, msgspec.structs.replace(base, graph_digest="sha256:0"))
+    assert main(["plan", str(other), "examples/loss_tolerant.yaml", *FLOOR, "0.8"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the tolerance profile is of resnet20" in line

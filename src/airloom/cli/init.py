@@ -64,6 +64,8 @@ topology: topology.yaml     # paths are relative to this file
 # A name of the zoo (resnet18, resnet20, ...), your own `package.module:factory`, or an exported .pt2.
 model: resnet20
 # profile: profile.json     # from `airloom profile`; without it the model is measured first
+# tolerance: tolerance.json # from `airloom tolerance`: what loss costs at each cut ...
+# min_accuracy: 88 %        # ... so that only what this accuracy needs is sent again
 
 scheme: airloom             # or ue-only, cloud-only, single-split to compare with
 requests: 200
