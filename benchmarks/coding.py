@@ -108,8 +108,8 @@ def main() -> None:
             shares, times, sizes = [], [], []
             for codec, live in cuts_of(captured, coding):
                 blob = codec.encode(live)
-                seconds = least_seconds(lambda c=codec, d=live: c.encode(d), 60)
-                seconds += least_seconds(lambda c=codec, b=blob: c.decode(b), 60)
+                seconds = least_seconds(lambda c=codec, d=live: c.encode(d), 300)
+                seconds += least_seconds(lambda c=codec, b=blob: c.decode(b), 300)
                 shares.append(seconds / (8 * Framing().wire_nbytes((len(blob), 0)) / RATE_BPS))
                 if coding != CODINGS[0]:
                     continue
