@@ -141,7 +141,7 @@ def _pooled_neighbours(x: Tensor, missing: Tensor, present: Tensor, means: Tenso
 def calibrate(captured: Captured, inputs: Sequence[tuple[Tensor, ...]], cut: int) -> tuple[MapOrder, ...]:
     """Means and importance of the feature maps of a cut's live set, from samples.
 
-    Importance is the mean absolute value of a map's elements about the map's own mean.
+    Importance is the mean absolute value of a map's elements.
 
     Args:
         inputs: of the model, of the batch it was captured with, one tuple a run.
