@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from airloom.core.messages import Parcel
+from airloom.core.coding import RAW, Coding
+from airloom.core.messages import BLOB, Gap, Parcel
 from airloom.engine.events import Execute, StageDone, StageRaised
 from airloom.errors import ConfigError
 from airloom.runtime.compute import Compute
@@ -132,3 +133,46 @@ def test_a_slow_device_takes_its_factor_and_does_not_spin():
 def test_a_machine_cannot_stand_for_a_faster_one(factor):
     with pytest.raises(ConfigError):
         Compute(Sum(), print, factor=factor)
+
+
+class Coder(Sum):
+    """An executor with codecs: what it was asked to decode and code."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def run(self, start, stop, parcel, outputs, decode=RAW, encode=RAW):
+        self.asked.append((start, stop, outputs, decode, encode, parcel.missing))
+        return Parcel((BLOB,), (memoryview(b"blob"),)) if not encode.is_raw else Parcel(outputs, (memoryview(b"x"),))
+
+    def prepare(self, cut, coding):
+        self.asked.append(("prepare", cut, coding))
+
+
+def test_codecs_get_the_coding_and_the_gaps():
+    coding = Coding(precision="int8")
+    blob = Parcel((BLOB,), (memoryview(b"blob"),), (Gap(BLOB, 1, 2),))
+
+    async def work(compute, events):
+        compute.prepare_coding(1, coding)
+        compute.submit(Execute(1, 0, 1, Parcel((1,), (memoryview(b"x"),)), (7,), RAW, coding))
+        compute.submit(Execute(2, 1, 2, blob, (8,), coding, RAW))
+        await all_of(events, 2)
+
+    coder = Coder()
+    events = run(coder, work)
+    assert [e.parcel.tensors for e in events] == [(BLOB,), (8,)]
+    assert coder.asked == [
+        ("prepare", 1, coding), (0, 1, (7,), RAW, coding, ()), (1, 2, (8,), coding, RAW, (Gap(BLOB, 1, 2),)),
+    ]  # fmt: skip
+
+
+def test_a_host_without_codecs_says_so():
+    async def work(compute, events):
+        compute.prepare_coding(1, Coding(precision="int8"))
+        compute.submit(Execute(1, 0, 1, Parcel((1,), (memoryview(b"x"),)), (7,), RAW, Coding(precision="int8")))
+        await all_of(events, 1)
+
+    (raised,) = run(Sum(), work)
+    assert raised.message.startswith("StageFailed: this host has no codecs")
