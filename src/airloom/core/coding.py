@@ -81,7 +81,7 @@ def parse_coding(text: str) -> Coding:
     for key, table in (
         ("precision", _PRECISIONS), ("prune", _PRUNES), ("interleave", _INTERLEAVES), ("conceal", _CONCEALS),
     ):  # fmt: skip
-        words |= {word: (key, value) for value, word in table.items() if word}  # type: ignore[attr-defined]
+        words |= {word: (key, value) for value, word in table.items() if word}
     for part in text.split("+"):
         if part in words:
             parsed = [words[part]]
