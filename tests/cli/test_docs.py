@@ -16,14 +16,25 @@ import pytest
 import airloom
 from airloom.cli.main import COMMANDS, build_parser
 from airloom.config import load_run, load_topology
+from airloom.core.coding import Coding
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.run import Phase, RunRecord, SchemeRecord
+from airloom.core.tolerance import (
+    Curve,
+    CutTolerance,
+    ErrorPoint,
+    LayerTolerance,
+    MapOrder,
+    Tolerance,
+    TunedWeights,
+)
 from airloom.core.trace import Event, Kind
 from airloom.files import read_value
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOLERANCE = (Tolerance, CutTolerance, LayerTolerance, MapOrder, TunedWeights, ErrorPoint, Curve, Coding)
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
 
 
@@ -49,6 +60,12 @@ def test_a_profile_by_hand_can_be_planned(tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
 
 
+def test_a_tolerance_profile_by_hand_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tolerance.json").write_text(block("Tolerance", "json"))
+    [entry] = read_value(tmp_path / "tolerance.json", Tolerance).cuts
+    assert entry.coding.name == "structured+neighbours"
+
+
 def test_the_run_file_loads(tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text(block("Topology", "yaml"))
     (tmp_path / "run.yaml").write_text(block("Run file", "yaml"))
@@ -70,7 +87,8 @@ def test_the_trace_line_decodes() -> None:
 
 
 @pytest.mark.parametrize(("type_", "section"), [(Profile, "Profile"), (Plan, "Plan"), (RunRecord, "Run folder"),
-                                               (SchemeRecord, "Run folder"), (Phase, "Run folder")])  # fmt: skip
+                                               (SchemeRecord, "Run folder"), (Phase, "Run folder"),
+                                               *((type_, "Tolerance") for type_ in TOLERANCE)])  # fmt: skip
 def test_every_key_is_described(type_: type[msgspec.Struct], section: str) -> None:
     text = FORMATS[FORMATS.index(f"## {section}") :]
     text = text[: text.find("\n## ", 4)]

@@ -112,3 +112,33 @@ def test_weights_go_to_a_file_and_back(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"other")
     assert read_tuned(tmp_path, record) is None
     assert read_tuned(tmp_path / "absent", record) is None
+
+
+def test_a_host_runs_the_tuned_weights_of_the_profile(tmp_path: Path) -> None:
+    """What `write_tuned` writes is what a host's executor reads, under the coding that was measured."""
+    from airloom.core.tolerance import Contract, Tolerance
+    from airloom.nn.coded_executor import CodedExecutor
+    from airloom.nn.executor import StageExecutor, tensor_to_bytes
+
+    weights = _tuned(steps=2)
+    record = write_tuned(tmp_path / "w.safetensors", CONVOLVED, weights)
+    stored = read_tuned(tmp_path, record)
+    assert stored is not None
+    graph = captured(1).graph
+    profile = Tolerance(
+        model="small", graph_digest=graph.digest, weights_digest=captured(1).weights_digest, metric="top-1",
+        clean=1.0, samples=1, tuned=(record,),
+    )  # fmt: skip
+    coding = parse_coding("structured+neighbours+tuned")
+    host = CodedExecutor(StageExecutor(captured(1)), Contract(tolerance=profile), folder=tmp_path)
+    live, _ = next(halves(32).front(CONVOLVED, samples(32)))
+    data = {t: tensor_to_bytes(parts[0]) for t, parts in live.items()}
+    blob = host.codec(CONVOLVED, coding).encode(data)
+    received = host.codec(CONVOLVED, coding).decode(blob).data
+    expected = halves(32).tuned(stored).receiver
+    logits = expected.run_tensors(
+        CONVOLVED, graph.num_operators, {t: halves(32).join(t, parts) for t, parts in live.items()}
+    )
+    found = host._tuned_executor(CONVOLVED).run(CONVOLVED, graph.num_operators, received)
+    for t, tensor in logits.items():
+        np.testing.assert_allclose(np.frombuffer(found[t], np.float32), tensor[0].numpy(), rtol=1e-4, atol=1e-4)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from airloom.nn.tolerance.halves import Halves
+from airloom.nn.tolerance.ideal import measure_ideal
+from airloom.nn.tolerance.layers import measure_layers
+from airloom.nn.tolerance.maps import calibrate
 from airloom.nn.tolerance.measuring import (
     DEFAULT_DRAWS,
     DEFAULT_RATES,
@@ -10,8 +13,11 @@ from airloom.nn.tolerance.measuring import (
     WIRE_BLOCK_BYTES,
     measure_cut,
 )
+from airloom.nn.tolerance.profile import chosen_cuts, measure
 from airloom.nn.tolerance.samples import Samples, check_samples
 from airloom.nn.tolerance.score import Score, load_score, top1
+from airloom.nn.tolerance.tuning import fine_tune
+from airloom.nn.tolerance.weights import read_tuned, write_tuned
 
 __all__ = [
     "DEFAULT_DRAWS",
@@ -21,8 +27,16 @@ __all__ = [
     "Halves",
     "Samples",
     "Score",
+    "calibrate",
     "check_samples",
+    "chosen_cuts",
+    "fine_tune",
     "load_score",
+    "measure",
     "measure_cut",
+    "measure_ideal",
+    "measure_layers",
+    "read_tuned",
     "top1",
+    "write_tuned",
 ]
