@@ -9,8 +9,9 @@ receiving host allows blocks to stay missing, no more are asked for than that, b
 in `wire.receiver`.
 
 The sender learns the rate from how far apart the first and the last block arrive, and the loss
-from how many blocks had to be repaired, averaged over the last hundred or so; a link over which
-nothing came at all, repairs included, is dead to it until a probe comes through.
+from how many blocks did not come first hand, averaged over the last hundred or so, from what the
+topology says on; a link over which nothing came for longer than its losses explain is dead to it
+until a probe comes through.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from airloom.core.framing import Framing
 from airloom.core.topology import Link, LinkState
 from airloom.engine.events import LinkMeasured, SendFrame
 from airloom.engine.messages import Parcel
+from airloom.engine.radios import expected_loss
 from airloom.errors import ConfigError
 from airloom.radio.link import LinkModel, QueuedLink, loss_process
 from airloom.radio.nr.link import NrLink
@@ -36,6 +38,7 @@ PROBE_PACKETS = 4
 PROBE_NBYTES = PROBE_PACKETS * 1200
 PROBE_SHARE = 0.01
 LOSS_MEMORY = 0.99
+_LEAST_LOSS, _CHANCE = 0.05, 1e-4
 
 
 class Carrier:
@@ -54,11 +57,13 @@ class Carrier:
         deliver: Callable[[str, SendFrame, Parcel], None],
         measured: Callable[[LinkMeasured], None],
         allow: Allow | None = None,
+        repaired: Callable[[SendFrame, int, int], None] | None = None,
     ) -> None:
         self._clock, self.link, self._model, self._framing, self._rng = clock, link, model, framing, rng
         self._back_delay_s, self._rounds = back_delay_s, repair_rounds
-        self._deliver, self._measured, self._allow = deliver, measured, allow
-        self._loss = 0.0
+        self._deliver, self._measured, self._allow, self._repaired = deliver, measured, allow, repaired
+        self._loss = expected_loss(link)
+        self._silent = 0
         self.up = True
         self.used_s = self._next_probe_s = -math.inf
 
@@ -141,7 +146,7 @@ class Carrier:
                 rate_bps = self._model.rate_bps
             self._next_probe_s = now_s + 8 * PROBE_NBYTES / (PROBE_SHARE * rate_bps)
         lost, seen_s = PROBE_PACKETS - len(came), came[-1][1] if came else now_s
-        self._learn(rate_bps, lost=lost, of=PROBE_PACKETS, at_s=seen_s, dead=not came)
+        self._learn(rate_bps, lost=lost, of=PROBE_PACKETS, at_s=seen_s, silent=PROBE_PACKETS if not came else 0)
 
     def _due_s(self, nbytes: int) -> float:
         """Seconds until a message should have arrived; over a dead link as long as the topology has it."""
@@ -174,6 +179,8 @@ class Carrier:
         if flight.over:
             return
         now_s = self._clock.now_s
+        if not first and self._repaired is not None:
+            self._repaired(flight.message, len(blocks), sum(flight.packets[block] for block in blocks))
         arrivals = [self._model.offer(flight.packets[block], now_s, self._rng) if self.up else None for block in blocks]
         due_s = now_s + self._due_s(sum(flight.packets[block] for block in blocks))
         seen: dict[float, list[int]] = {}  # when a later block, or its absence, shows which gaps
@@ -217,18 +224,19 @@ class Carrier:
         if last > first:  # blocks that were lost in between took their time on the link
             rate_bps = _rate(sum(flight.packets[first + 1 : last + 1]), flight.first[last] - flight.first[first])
         count, came = len(flight.packets), len(flight.first)
-        dead = flight.record.left == count
-        self._learn(rate_bps, lost=count - came, of=count, at_s=self._clock.now_s, dead=dead)
+        silent = count if flight.record.left == count else 0
+        self._learn(rate_bps, lost=count - came, of=count, at_s=self._clock.now_s, silent=silent)
         if flight.is_readable:
             self._deliver(self.link.src, flight.message, flight.parcel())
 
-    def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float, dead: bool = False) -> None:
-        """Tell the sender, one way back later."""
-        if dead or self._loss == 1.0:  # nothing came, or something came again: no mean of the two
-            self._loss = 1.0 if dead else lost / of
-        else:
+    def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float, silent: int = 0) -> None:
+        """Tell the sender, one way back later; `silent` packets in a row were lost, repairs and all."""
+        self._silent = self._silent + silent if silent else 0
+        # A link that loses much is dead only after more silence than its losses explain.
+        dead = self._silent > 0 and max(self._loss, _LEAST_LOSS) ** self._silent < _CHANCE
+        if not dead:
             self._loss += (1.0 - LOSS_MEMORY**of) * (lost / of - self._loss)
-        loss = self._loss if self._loss > 1e-4 else 0.0
+        loss = 1.0 if dead else self._loss if self._loss > 1e-4 else 0.0
         if isinstance(self._model, NrLink):
             # What shares a slot arrives at once: times tell no rate, and the radio's own is known by its MCS.
             rate_bps = None
