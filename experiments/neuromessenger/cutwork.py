@@ -59,7 +59,8 @@ class Effort:
         calibration, draws: samples and draws of it.
         samples: fresh samples of each seed; other ones each time where there are enough.
         blers: of the results.
-        tune_steps: of fine-tuning the receiving half.
+        tune_steps: of fine-tuning the receiving half where that is the whole network; more behind later cuts, where a
+            step costs less, up to five times as many.
     """
 
     rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -125,12 +126,25 @@ class CutWork:
         coding = fitting(self.halves.host, self.cut, TUNED)
         if weights is None:
             weights = fine_tune(
-                self.halves, self.cut, coding, self.data.train, rng=self.rng(1), seconds=None,
-                steps=self.effort.tune_steps, block_bytes=self.subject.block_bytes, maps=self.maps,
-                classes=not self.subject.speech, lr=0.002 if self.subject.speech else 0.01,
-            )  # fmt: skip
+                self.halves,
+                self.cut,
+                coding,
+                self.data.train,
+                rng=self.rng(1),
+                seconds=None,
+                steps=round(self.effort.tune_steps / max(0.2, self.share_behind)),
+                block_bytes=self.subject.block_bytes,
+                maps=self.maps,
+                classes=not self.subject.speech,
+            )
         self.tuned = self.halves.tuned(weights)
         return weights
+
+    @property
+    def share_behind(self) -> float:
+        """Share of the network's multiplications that the receiving half does."""
+        macs = [op.macs for op in self.halves.graph.operators]
+        return sum(macs[self.cut :]) / sum(macs)
 
     def receiver(self, coding: Coding) -> Halves:
         if not coding.tuned:
