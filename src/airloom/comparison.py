@@ -41,6 +41,7 @@ from airloom.report.folder import RECORD, TRACES
 
 if TYPE_CHECKING:
     from airloom.nn.captured import Captured
+    from airloom.runtime.commands import HostStatus
 
 AIRLOOM = "airloom"
 # Between two schemes: stragglers of the one before come in, and links are measured as they are again.
@@ -68,11 +69,15 @@ class Step:
 
 @dataclass
 class Outcomes:
-    """What came of one scheme's requests, in order of submission: a result, or its one error."""
+    """What came of one scheme's requests, in order of submission: a result, or its one error.
+
+    `repair_nbytes` is what hosts sent again meanwhile, where they say.
+    """
 
     requests: list[Request] = field(default_factory=list)
     began_s: float = 0.0
     ended_s: float = 0.0
+    repair_nbytes: int | None = None
 
     def results(self) -> list[Any]:
         """Each request's result, None where it has none."""
@@ -165,9 +170,12 @@ def compare(
                 net.pin(scheme.plan)
                 net.apply(restored(setting.topology))
                 time.sleep(_SETTLE_S)
-                outcomes[scheme.name], _ = drive(
-                    net, setting, inputs, requests, partial(tell, scheme.title), steps=steps
-                )
+                before = repaired_nbytes(net.status())
+                came, _ = drive(net, setting, inputs, requests, partial(tell, scheme.title), steps=steps)
+                after = repaired_nbytes(net.status())
+                if before is not None and after is not None:  # a host that died has forgotten what it sent
+                    came.repair_nbytes = max(0, after - before)
+                outcomes[scheme.name] = came
             notes = net.notes
         deal_traces(Path(scratch) / TRACES, folder / TRACES, outcomes)
     records = tuple(scheme_record(setting, scheme, steps, outcomes[scheme.name], classify) for scheme in schemes)
@@ -294,7 +302,15 @@ def scheme_record(
         predicted_stages=tuple(stages),
         predictions=tuple(-1 if r is None else classify(r) for r in results) if classify else (),
         note=scheme.note,
+        repair_nbytes=outcomes.repair_nbytes,
     )
+
+
+def repaired_nbytes(hosts: Mapping[str, HostStatus | None]) -> int | None:
+    """Bytes of blocks that these hosts have sent again so far; None where none of them counts."""
+    counts = [h.counters.get("data_sent_repair_bytes") for h in hosts.values() if h is not None]
+    known = [count for count in counts if count is not None]
+    return int(sum(known)) if known else None
 
 
 def deal_traces(source: Path, target: Path, outcomes: Mapping[str, Outcomes]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airloom.comparison import Scheme, Setting, deal_traces, drive, run_record, scheme_record
+from airloom.comparison import Scheme, Setting, deal_traces, drive, repaired_nbytes, run_record, scheme_record
 from airloom.core.run import RunRecord
 from airloom.core.topology import Conditions
 from airloom.deployment import Deployment, Stats
@@ -54,6 +54,7 @@ def run_scheme(
         ) as net:  # fmt: skip
             outcomes, steps = drive(net, setting, inputs, requests, partial(tell, "running"), changes=changes)
             stats, notes = net.stats(), (*notes, *net.notes)
+            outcomes.repair_nbytes = repaired_nbytes(stats.hosts)
         deal_traces(Path(scratch) / TRACES, folder / TRACES, {scheme.name: outcomes})
     record = run_record(
         setting,

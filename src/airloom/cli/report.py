@@ -95,6 +95,7 @@ def accuracy_tables(summary: Summary) -> str:
                 "–" if found.min_accuracy is None else format_percent(found.min_accuracy),
                 *(share(f) for f in (found.clean, found.planned, found.predicted, found.predicted_least)),
                 *(share(f) for f in (found.measured, found.incomplete, found.missing_mean, found.missing_max)),
+                "–" if found.repairs is None else f"{found.repairs.value:.2f}",
                 "–" if found.repair_nbytes is None else format_bytes(found.repair_nbytes.value),
             ]
         )
@@ -109,7 +110,7 @@ def accuracy_tables(summary: Summary) -> str:
     if not rows:
         return ""
     header = ["accuracy", "floor", "clean", "planned", "predicted", "least", "measured", "with gaps", "missing", "most"]
-    parts = [table(rows, [*header, "repair bytes"])]
+    parts = [table(rows, [*header, "repairs", "bytes"])]
     if ways:
         parts.append(table(ways, ["carried", "link", "coding", "MCS", "messages", "missing", "most"], "lllrrrr"))
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])

@@ -56,6 +56,7 @@ class SchemeRecord(Value, frozen=True):
         predictions: for each request, in order of submission, the class the model gave, -1 where there
             was no result; may be empty.
         note: one line on how it was run.
+        repair_nbytes: bytes of blocks that hosts sent again, as they counted them; None where they did not.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SchemeRecord(Value, frozen=True):
     predicted_stages: tuple[Stage, ...] = ()
     predictions: tuple[int, ...] = ()
     note: str = ""
+    repair_nbytes: int | None = None
 
 
 class Change(Value, frozen=True):

@@ -48,7 +48,8 @@ class Delivered(Value, frozen=True):
             without one. Measured accuracy is held to the floor less what as few requests may stray.
         missing_mean, missing_max, incomplete: share of a result's bytes that never came, and share
             of the results with any missing.
-        repair_nbytes: bytes sent again on all links, for one result.
+        repairs, repair_nbytes: how often blocks were sent again on any link, and their bytes, for one result;
+            None where nobody wrote it down.
         carried: how cuts went, link by link.
         notes: the planner's remarks, a line each.
     """
@@ -66,6 +67,7 @@ class Delivered(Value, frozen=True):
     missing_mean: Figure | None = None
     missing_max: Figure | None = None
     incomplete: Figure | None = None
+    repairs: Figure | None = None
     repair_nbytes: Figure | None = None
     carried: tuple[Carried, ...] = ()
     notes: tuple[str, ...] = ()
@@ -88,6 +90,9 @@ def delivered(
         return None
     floor = None if promise is None else promise.min_accuracy
     repaired = sum(nbytes for (_, _, what), nbytes in series.sent.items() if what == "repair")
+    known = series.repairs > 0 or (run is not None and run.simulated)
+    counted = known or record.repair_nbytes is not None
+    repaired = max(repaired, record.repair_nbytes or 0)
     mean = _figure(predicted, np.mean, "modelled")
     return Delivered(
         clean=None if promise is None else Figure(value=promise.clean, basis="measured"),
@@ -104,7 +109,8 @@ def delivered(
         missing_mean=_figure(missing, np.mean, basis),
         missing_max=_figure(missing, np.max, basis),
         incomplete=_figure([float(share > 0) for share in missing], np.mean, basis),
-        repair_nbytes=Figure(value=repaired / len(results), basis=basis) if results else None,
+        repairs=Figure(value=series.repairs / len(results), basis=basis) if results and known else None,
+        repair_nbytes=Figure(value=repaired / len(results), basis=basis) if results and counted else None,
         carried=_carried(series, None if run is None else run.topology, basis),
         notes=_notes(record),
     )

@@ -67,6 +67,7 @@ class Series:
     # (source, request) -> its place in the order of submission
     index: dict[tuple[str, int | None], int] = field(default_factory=dict)
     missing_nbytes: int = 0
+    repairs: int = 0
     seconds: float = 0.0
 
     def index_of(self, event: Event) -> int | None:
@@ -164,6 +165,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
         elif event.kind in ("send", "repair"):
             what = "repair" if event.kind == "repair" else str(data.get("what", "task"))
             sent[event.host, str(data.get("dst", "?")), what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+            series.repairs += event.kind == "repair"
             if what == "task" and event.kind == "send":
                 _note_sending(series, event)
         elif event.kind == "wave":

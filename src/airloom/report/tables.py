@@ -105,14 +105,14 @@ def accuracy_table(summary: Summary) -> str:
             number(found.predicted, format_percent), number(found.predicted_least, format_percent),
             number(found.measured, format_percent), number(found.incomplete, format_percent),
             number(found.missing_mean, format_percent), number(found.missing_max, format_percent),
-            number(found.repair_nbytes, format_bytes),
+            number(found.repairs, lambda v: f"{v:.2f}"), number(found.repair_nbytes, format_bytes),
         ]  # fmt: skip
         rows.append(("judged" if s.name == summary.judged else "", cells))
     header = [
         "Scheme", "Floor", "Nothing lost", "Planned", "Predicted", "Least predicted", "Measured", "Results with gaps",
-        "Missing, mean", "Missing, most", "Repair bytes",
+        "Missing, mean", "Missing, most", "Repairs", "Repair bytes",
     ]  # fmt: skip
-    caption = "Planned before the run; predicted from what was missing in each result; repair bytes are for one result."
+    caption = "Planned before the run; predicted from what was missing in each result; repairs are for one result."
     return html_table(header, rows, caption=caption)
 
 

@@ -32,6 +32,7 @@ from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate
 from airloom.sim.clock import Clock
 from airloom.sim.flight import Flight
+from airloom.wire.limits import head_copies
 from airloom.wire.receiver import Allow
 
 PROBE_PACKETS = 4
@@ -191,6 +192,12 @@ class Carrier:
             else:
                 flight.expect(block, at_s, first=first)
                 shows_s = min(shows_s, at_s)
+        if first and self._allow is not None and len(blocks) > 1:
+            for _ in range(head_copies(self._loss)):
+                at_s = self._model.offer(flight.packets[0], now_s, self._rng) if self.up else None
+                if at_s is not None:
+                    flight.expect(0, at_s, first=False)
+                    self._clock.at(at_s, lambda: self._look(flight))
         if first:
             flight.seen_s = end_s if arrivals[-1] is None else arrivals[-1]
         for at_s, gap in sorted(seen.items()):

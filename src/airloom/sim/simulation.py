@@ -9,7 +9,7 @@ came up. Everything random comes from one seed: same seed, same trace.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +145,7 @@ class Simulation:
                 self._clock, link, (models or {}).get((link.src, link.dst)) or link_model(link, buffer_bytes=math.inf),
                 framing, self._rng, back_delay_s=delays.get((link.dst, link.src), link.delay_s),
                 repair_rounds=repair_rounds, deliver=self._deliver, measured=self._measured,
-                allow=None if contract is None else self._allow(link.src, link.dst),
+                allow=None if contract is None else self._allow(link.src, link.dst), repaired=self._repair_of(link.src),
             )
             for link in topology.links
         }  # fmt: skip
@@ -303,8 +303,22 @@ class Simulation:
 
         return allow
 
+    def _repair_of(self, src: str) -> Callable[[SendFrame, int, int], None]:
+        """Traces that `src` sends blocks of a message again."""
+
+        def repaired(message: SendFrame, blocks: int, wire_nbytes: int) -> None:
+            frame = message.frame
+            source = self._topology.devices[frame.source].id
+            data = {"dst": message.dst, "source": source, "blocks": blocks, "wire_nbytes": wire_nbytes}
+            self._emit("repair", data, src, request=frame.request, attempt=frame.attempt)
+
+        return repaired
+
     def _measured(self, event: LinkMeasured) -> None:
         self._tell(event.src, event)
 
-    def _emit(self, kind: Kind, data: dict[str, Any], host: str) -> None:
-        self.trace.append(TraceEvent(at_s=self._clock.now_s, host=host, kind=kind, data=data))
+    def _emit(
+        self, kind: Kind, data: dict[str, Any], host: str, *, request: int | None = None, attempt: int | None = None
+    ) -> None:
+        now_s = self._clock.now_s
+        self.trace.append(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
