@@ -93,6 +93,8 @@ def test_a_floor_saves_time_and_is_kept(place: Path, capsys: pytest.CaptureFixtu
             assert {way["coding"] for way in found["carried"]} == {"int8+structured+neighbours"}
         else:
             assert found["missing_max"]["value"] == 0.0
+            assert found["repairs"]["value"] >= 1.0
+            assert found["repair_nbytes"]["value"] > 1000
     assert p50["0.85"] < 0.9 * p50["0.9"]
 
 

@@ -87,6 +87,8 @@ def test_figures_by_hand() -> None:
     assert found.incomplete.value == pytest.approx(2 / 3)
     assert found.repair_nbytes is not None
     assert found.repair_nbytes.value == 100
+    assert found.repairs is not None
+    assert found.repairs.value == 1.0
     assert found.measured is not None
     assert found.measured.value == pytest.approx(2 / 3)
     assert [(w.coding, w.mcs, w.messages) for w in found.carried] == [(CODED, 20, 1), (CODED, 13, 2)]
@@ -107,6 +109,19 @@ def test_a_floor_is_judged_by_what_was_measured_within_what_so_few_requests_may_
     _, scheme = _summary(events, floor=None)
     assert scheme.delivered is not None
     assert scheme.delivered.kept is None
+
+
+def test_repairs_that_hosts_counted_stand_in_for_those_of_the_trace() -> None:
+    events = [event for event in _request(0, 0.0, 0.9) if event.kind != "repair"]
+    for counted in (None, 700):
+        scheme = SchemeRecord(name="a", title="A", repair_nbytes=counted)
+        record = RunRecord(
+            model="m", topology=TOPOLOGY, schemes=(scheme,), chain=CHAIN, promise=Promise(clean=0.92)
+        )  # fmt: skip
+        found = summarise(record, [(scheme, read_series(events, CHAIN))]).schemes[0].delivered
+        assert found is not None
+        assert found.repairs is None
+        assert (found.repair_nbytes and found.repair_nbytes.value) == counted
 
 
 def test_unknown_accuracy_is_counted() -> None:
