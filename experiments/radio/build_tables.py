@@ -91,7 +91,7 @@ def awgn(samples: dict[str, Any]) -> dict[str, Any]:
     for key, row in all_rows().items():
         counts = rows_of(samples.get(key, {}))
         k, sent = message(row)
-        if sum(n for _, _, n in counts) >= 150:
+        if sum(n for _, _, n in counts) >= 140:
             middle, slope = fit_waterfall(counts, k)
             out[key] = {"middle_db": round(middle, 3), "slope": round(slope, 2), "kind": "simulated",
                         "code_block_bits": k, "samples": shown(counts)}  # fmt: skip
@@ -176,7 +176,7 @@ def crossing(error_rate: Callable[[float], float]) -> float:
 
 def harq(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
     rows, found = all_rows(), {}
-    penalties: dict[str, dict[int, list[float]]] = {"ir": {}, "chase": {}}
+    penalties: dict[str, dict[int, dict[int, float]]] = {"ir": {}, "chase": {}}
     schemes: tuple[Combining, ...] = ("ir", "chase")
     for key, row in rows.items():
         fit, (k, _) = curves[key], message(row)
@@ -184,7 +184,7 @@ def harq(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
             for attempts in range(1, 17):
                 case = f"{key}:{combining}:{attempts}"
                 counts = rows_of(samples.get(case, {}))
-                if sum(n for _, _, n in counts) < 96:
+                if sum(n for _, _, n in counts) < 72:
                     continue
 
                 def modelled(snr_db: float) -> float:
@@ -197,12 +197,18 @@ def harq(samples: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
                 found[case] = {"middle_db": round(middle, 3), "slope": round(slope, 2),
                                "model_db": round(model, 3), "samples": shown(counts)}  # fmt: skip
                 if attempts > 1:
-                    penalties[combining].setdefault(attempts, []).append(middle - model)
-    out = {}
-    for combining, by_attempts in penalties.items():
-        known = {1: 0.0} | {n: float(np.mean(values)) for n, values in sorted(by_attempts.items())}
-        most = max(known)
-        out[combining] = [round(float(np.interp(n, *zip(*known.items(), strict=True))), 3) for n in range(1, most + 1)]
+                    penalties[combining].setdefault(row.order, {})[attempts] = middle - model
+    out: dict[str, dict[str, list[float]]] = {}
+    for combining, by_order in penalties.items():
+        out[combining] = {}
+        for order in (2, 4, 6, 8):
+            # 256QAM was not sampled: as 64QAM, or the closest order that was.
+            closest = min(by_order, key=lambda sampled: (abs(sampled - order), -sampled))
+            known = {1: 0.0} | dict(sorted(by_order[closest].items()))
+            attempts = range(1, max(known) + 1)
+            out[combining][str(order)] = [
+                round(float(np.interp(n, *zip(*known.items(), strict=True))), 3) for n in attempts
+            ]
     return {"penalty_db": out, "samples": found}
 
 

@@ -43,11 +43,10 @@ CDL_POINTS = {
     (1, 13): ((4, 6, 8, 9, 10, 11, 12, 14, 16), 160),
     (1, 5): ((-1.0, 0.5, 2.0), 48),
     (1, 19): ((12.0, 14.0, 16.0), 48),
-    (1, 25): ((19.5, 21.5, 23.5), 48),
 }
-HARQ_ATTEMPTS = {(1, 13): (2, 3, 4, 8), (1, 22): (2, 4), (1, 5): (2,)}
-AWGN_BLOCKS, HARQ_BLOCKS, PROBE, POINTS = 48, 32, 16, 3
-ENOUGH = 150  # code blocks of a waterfall
+HARQ_ATTEMPTS = {(1, 22): (2, 4), (1, 5): (2, 4), (1, 13): (2, 3, 4, 8)}
+AWGN_BLOCKS, HARQ_BLOCKS, PROBE, POINTS = 48, 24, 12, 3
+ENOUGH = 140  # code blocks of a waterfall
 
 
 def seed(text: str) -> None:

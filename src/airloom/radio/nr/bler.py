@@ -64,13 +64,13 @@ class Tables(NamedTuple):
         waterfalls: by (Qm, R x 1024).
         fading: by Qm.
         offset_db: by (Qm, R x 1024), what link-level samples take off the effective SNR.
-        combining_db: by scheme, what n = 1, 2, ... attempts lose against accumulated information.
+        combining_db: by scheme and Qm, what n = 1, 2, ... attempts lose against accumulated information.
     """
 
     waterfalls: dict[tuple[int, float], Waterfall]
     fading: dict[int, Fading]
     offset_db: dict[tuple[int, float], float]
-    combining_db: dict[str, Floats]
+    combining_db: dict[tuple[str, int], Floats]
 
 
 @lru_cache(maxsize=1)
@@ -91,7 +91,11 @@ def tables() -> Tables:
             for order, rows in raw["cdl-c"]["effective_db"].items()
         },
         offset_db={pair(key): float(row["offset_db"]) for key, row in raw["cdl-c"]["mcs"].items()},
-        combining_db={name: np.array(row, np.float64) for name, row in raw["harq"]["penalty_db"].items()},
+        combining_db={
+            (name, int(order)): np.array(row, np.float64)
+            for name, by_order in raw["harq"]["penalty_db"].items()
+            for order, row in by_order.items()
+        },
     )
 
 

@@ -47,7 +47,7 @@ def _residual(
         return tuple(once**n for n in range(1, attempts + 1))
     snrs = effective_snr_db(mcs, snr_db, channel)
     met = snrs[_sequences(len(snrs))] if len(snrs) > 1 else np.full((1, MOST_ATTEMPTS), snrs[0])
-    penalty = tables().combining_db[combining]
+    penalty = tables().combining_db[combining, mcs.order]
     out = [once]
     for n in range(2, attempts + 1):
         lost_db = penalty[min(n, len(penalty)) - 1]
