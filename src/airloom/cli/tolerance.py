@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airloom.cli.capture import add_model_arguments, parse_options
 
 if TYPE_CHECKING:
-    from airloom.core.tolerance import CutTolerance, LayerTolerance, Pattern, Tolerance, TunedWeights
+    from airloom.cli.tolerance_options import Asked
+    from airloom.core.tolerance import CutTolerance, LayerTolerance, Tolerance, TunedWeights
     from airloom.nn.captured import Captured
     from airloom.nn.tolerance import Halves, Samples, Score
     from airloom.nn.tolerance.partial import Ledger
@@ -70,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    asked = _Asked(args)
+    from airloom.cli.tolerance_options import Asked
+
+    asked = Asked(args)
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_value
     from airloom.nn.models import load_captured
@@ -108,94 +111,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit_json(profile)
         return 0
+    from airloom.cli.tolerance_table import describe
+
     print(describe(profile, floor=args.floor))
     print(f"wrote {args.out}" + (f" and {len(written)} plots in {args.plots}" if args.plots is not None else ""))
     return 0
 
 
-# --- what is asked -------------------------------------------------------------------------------
-
-
-class _Asked:
-    """Options that can be wrong before a model is captured."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        import msgspec
-
-        from airloom.core.coding import parse_coding
-        from airloom.errors import ConfigError
-
-        self.rates: tuple[float, ...] = _DEFAULT_RATES
-        if args.rates is not None:
-            self.rates = tuple(_number(text, "--rates") for text in _list(args.rates, "--rates"))
-        for rate in self.rates:
-            if not 0.0 <= rate <= 1.0:
-                raise ConfigError(f"an error rate is from 0 to 1, got {rate:g}", where="--rates")
-        self.patterns: list[Pattern] = []
-        known: dict[str, Pattern] = {"burst": "burst", "random": "random"}
-        for pattern in _list(args.pattern, "--pattern"):
-            if pattern not in known:
-                raise ConfigError(f"expected burst or random, got {pattern!r}", where="--pattern")
-            self.patterns.append(known[pattern])
-        self.block_bytes = tuple(_whole(text, "--block-bytes") for text in _list(args.block_bytes, "--block-bytes"))
-        for value, least, name in (
-            (args.draws, 1, "--draws"), (args.samples, 1, "--samples"), (args.at_once, 1, "--at-once"),
-            (args.seed, 0, "--seed"), (args.threads, 1, "--threads"),
-        ):  # fmt: skip
-            if value is not None and value < least:
-                raise ConfigError(f"at least {least}, got {value}", where=name)
-        if args.floor is not None and not 0.0 <= args.floor <= 1.0:
-            raise ConfigError(f"an accuracy is from 0 to 1, got {args.floor:g}", where="--floor")
-        self.codings = tuple(parse_coding(text) for text in _list(args.codings, "--codings"))
-        tuned = any(coding.tuned for coding in self.codings)
-        if args.fine_tune is not None:
-            if not args.fine_tune > 0 or args.train is None:
-                raise ConfigError(
-                    "takes seconds above 0, and samples to train with (--train FILE)", where="--fine-tune"
-                )
-            if not tuned:
-                self.codings = (*self.codings, msgspec.structs.replace(self.codings[-1], tuned=True))
-        elif tuned:
-            raise ConfigError(
-                "a coding that is `tuned` needs training: --fine-tune SECONDS --train FILE", where="--codings"
-            )
-        if args.fine_tune is None and args.train is not None:
-            raise ConfigError("samples to train with, and no time to: --fine-tune SECONDS", where="--train")
-        if not args.lr > 0:
-            raise ConfigError(f"a learning rate is above 0, got {args.lr:g}", where="--lr")
-
-
-_DEFAULT_RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-
-
-def _list(text: str, where: str) -> tuple[str, ...]:
-    from airloom.errors import ConfigError
-
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not parts:
-        raise ConfigError("names nothing", where=where)
-    return parts
-
-
-def _number(text: str, where: str) -> float:
-    from airloom.errors import ConfigError
-
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"expected numbers such as 0,0.1,0.5, got {text!r}", where=where) from None
-
-
-def _whole(text: str, where: str) -> int:
-    from airloom.errors import ConfigError
-
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"expected whole numbers, got {text!r}", where=where) from None
+# --- model and samples ---------------------------------------------------------------------------
 
 
 def _cuts(text: str, host: Captured) -> tuple[int, ...]:
+    from airloom.cli.tolerance_options import parts, whole
     from airloom.errors import ConfigError
     from airloom.nn.tolerance.profile import chosen_cuts
 
@@ -204,7 +131,7 @@ def _cuts(text: str, host: Captured) -> tuple[int, ...]:
         return chosen_cuts(graph)
     if text == "all":
         return tuple(range(graph.num_operators + 1))
-    cuts = tuple(_whole(part, "--cuts") for part in _list(text, "--cuts"))
+    cuts = tuple(whole(part, "--cuts") for part in parts(text, "--cuts"))
     for cut in cuts:
         if not 0 <= cut <= graph.num_operators:
             raise ConfigError(f"no cut {cut} in {graph.model}: its cuts are 0 to {graph.num_operators}", where="--cuts")
@@ -263,7 +190,7 @@ _LIVE_BYTES = 64 << 20
 
 def _measure(
     args: argparse.Namespace,
-    asked: _Asked,
+    asked: Asked,
     halves: Halves,
     test: Samples,
     train: Samples | None,
@@ -322,7 +249,7 @@ def _tuned(
     cut: int,
     coding: Any,
     train: Samples,
-    asked: _Asked,
+    asked: Asked,
     maps: Any,
     ledger: Ledger,
 ) -> tuple[dict[str, Any], TunedWeights]:
@@ -359,70 +286,3 @@ def _note(text: str) -> None:
     import sys
 
     print(text, file=sys.stderr)
-
-
-# --- what is shown -------------------------------------------------------------------------------
-
-
-def describe(profile: Tolerance, *, floor: float | None = None) -> str:
-    """A profile as text: a table a cut, the accuracy at a few error rates, and what a floor lets be lost."""
-    from airloom.cli.terminal import table
-    from airloom.units import format_percent
-
-    lines = [
-        f"{profile.model}: {profile.metric} {format_percent(profile.clean)} whole; "
-        f"{profile.samples} samples of {profile.data}"
-    ]
-    for cut in dict.fromkeys(entry.cut for entry in profile.cuts):
-        entries = [entry for entry in profile.cuts if entry.cut == cut]
-        rates = _shown_rates(entries)
-        header = ["coding", "errors", "bytes", "blocks", *(f"at {100 * rate:.3g} %" for rate in rates)]
-        if floor is not None:
-            header.append(f"bears at {100 * floor:.3g} %")
-        rows = [_row(entry, rates, floor) for entry in entries]
-        lines += ["", f"cut {cut}", table(rows, header, "llr")]
-    if profile.layers:
-        lines += ["", _layers(profile)]
-    return "\n".join(lines)
-
-
-def _shown_rates(entries: list[CutTolerance]) -> list[float]:
-    """At most six of the rates, the least and the greatest among them."""
-    rates = sorted({point.error_rate for entry in entries for point in entry.points})
-    if len(rates) <= _MAX_RATES:
-        return rates
-    return sorted({rates[round(k * (len(rates) - 1) / (_MAX_RATES - 1))] for k in range(_MAX_RATES)})
-
-
-_MAX_RATES = 6
-
-
-def _row(entry: CutTolerance, rates: list[float], floor: float | None) -> list[object]:
-    from airloom.planner.accuracy import tolerable
-    from airloom.units import format_bytes
-
-    accuracy = {point.error_rate: point.accuracy for point in entry.points}
-    of = "elements" if entry.pattern == "random" else f"{entry.block_bytes} B"
-    row: list[object] = [entry.coding.name, of, format_bytes(entry.nbytes), entry.num_blocks]
-    row += [f"{100 * accuracy[rate]:.1f}" if rate in accuracy else "–" for rate in rates]
-    if floor is not None:
-        bears = tolerable(entry.curves[0], floor) if entry.curves else -1.0
-        row.append("not even clean" if bears < 0 else f"{bears:.2f}")
-    return row
-
-
-def _layers(profile: Tolerance) -> str:
-    """Each layer's mean and range at the error rate nearest to that of the paper's Fig. 6, one in ten."""
-    from airloom.cli.terminal import table
-    from airloom.units import format_bytes
-
-    rows: list[list[object]] = []
-    for layer in profile.layers:
-        inner = [p for p in layer.points if 0 < p.error_rate < 1] or list(layer.points)
-        rate = min((p.error_rate for p in inner), key=lambda r: abs(r - 0.1))
-        found = [100 * p.accuracy for p in inner if p.error_rate == rate]
-        rows.append([
-            layer.layer, layer.kind, layer.pattern, format_bytes(layer.nbytes), f"{100 * rate:.3g} %",
-            f"{sum(found) / len(found):.1f}", f"{min(found):.1f} to {max(found):.1f}",
-        ])  # fmt: skip
-    return table(rows, ["layer", "kind", "errors", "bytes", "rate", "mean", "range"], "lllr")
