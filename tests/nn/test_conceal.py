@@ -7,10 +7,8 @@ import torch
 from layered import Layers
 from torch import nn
 
-from airloom.errors import UserError
 from airloom.nn.capture import capture
-from airloom.nn.captured import Captured
-from airloom.nn.conceal import calibrate, conceal, map_axis
+from airloom.nn.conceal import conceal, map_axis
 from airloom.nn.redundancy import Branch, find_branch
 
 METHODS = ["zeros", "mean", "neighbours"]
@@ -109,19 +107,6 @@ def test_neighbours_left_out_count_as_the_edge() -> None:
     assert torch.allclose(
         conceal(x, missing, "neighbours", left_out=left_out, branch=branch)[..., 1], torch.tensor(2.0)
     )
-
-
-def _tiny() -> Captured:
-    return capture(Layers(nn.ReLU()).eval(), (torch.randn(1, 2, 4, 4),), name="layers")
-
-
-def test_calibration_orders_maps_by_size() -> None:
-    x = torch.stack([torch.full((4, 4), 0.5), torch.full((4, 4), -3.0)])[None]
-    [maps] = calibrate(_tiny(), [(x,), (x + 1,)], 1)
-    assert maps.means == pytest.approx((1.0, -2.5))
-    assert maps.order == (1, 0)
-    with pytest.raises(UserError, match="at least one"):
-        calibrate(_tiny(), [], 1)
 
 
 def test_axis_of_feature_maps() -> None:

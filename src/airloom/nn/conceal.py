@@ -12,16 +12,12 @@ max-pooling the average is over pooled windows, since one element of each says i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from airloom.core.coding import Conceal
-from airloom.core.tolerance import MapOrder
-from airloom.errors import UserError
 from airloom.nn.captured import Captured
-from airloom.nn.executor import StageExecutor
 from airloom.nn.redundancy import Branch
 
 # A neighbour counts by this factor less for each step between. Measured with the bundled ResNet-20, 60 % of the
@@ -136,30 +132,3 @@ def _pooled_neighbours(x: Tensor, missing: Tensor, present: Tensor, means: Tenso
     guess = torch.where(unknown, _neighbours(pooled, unknown, centre), -math.inf)
     spread = branch.pool.spread(guess, tuple(x.shape[2:])) * sign
     return torch.where(torch.isfinite(spread), spread, refill)
-
-
-def calibrate(captured: Captured, inputs: Sequence[tuple[Tensor, ...]], cut: int) -> tuple[MapOrder, ...]:
-    """Means and importance of the feature maps of a cut's live set, from samples.
-
-    Importance is the mean absolute value of a map's elements.
-
-    Args:
-        inputs: of the model, of the batch it was captured with, one tuple a run.
-    """
-    if not inputs:
-        raise UserError("calibration needs at least one sample")
-    executor = StageExecutor(captured, threads=torch.get_num_threads())
-    sums: dict[int, list[Tensor]] = {}
-    for sample in inputs:
-        live = executor.run_tensors(0, cut, dict(zip(captured.graph.inputs, sample, strict=True)))
-        for t, x in live.items():
-            if x.dim() < 2 or not (x.is_floating_point() or x.dtype == torch.uint8):
-                continue
-            flat = x.double().movedim(map_axis(captured, t), 0).flatten(1)
-            sums.setdefault(t, []).append(torch.stack([flat.mean(1), flat.abs().mean(1)]))
-    orders = []
-    for t, parts in sorted(sums.items()):
-        means, importance = torch.stack(parts).mean(0)
-        order = torch.argsort(importance, descending=True, stable=True)
-        orders.append(MapOrder(tensor=t, order=tuple(order.tolist()), means=tuple(means.tolist())))
-    return tuple(orders)
