@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from link import residual
+from link import residual, spared
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +25,7 @@ class Losses(NamedTuple):
     Attributes:
         failure: of attempts, as in `link.deliver`.
         attempts: transmissions of a block at most.
-        tolerable: share of a message's blocks of which the first losses are let go.
+        tolerable: share of a message's blocks that may stay missing.
     """
 
     failure: tuple[float, ...]
@@ -37,7 +37,12 @@ class Losses(NamedTuple):
         size = (len(num_blocks), int(num_blocks.max()))
         exists = np.arange(size[1]) < num_blocks[:, None]
         failed = (rng.random(size) < self.failure[0]) & exists
-        let_go = failed & (failed.cumsum(1) <= np.floor(self.tolerable * num_blocks + 1e-9)[:, None])
+        let_go = np.zeros(size, np.bool_)
+        left = np.floor(self.tolerable * num_blocks + 1e-9).astype(np.int64)
+        for block in range(size[1]) if self.tolerable else ():
+            rest = np.maximum(num_blocks - block - 1, 0)
+            let_go[:, block] = failed[:, block] & spared(left, rest, self.failure[0])
+            left = left - let_go[:, block]
         stays = residual(self.failure, self.attempts) / max(self.failure[0], 1e-300)
         return let_go | (failed & ~let_go & (rng.random(size) < stays))
 

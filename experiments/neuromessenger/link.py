@@ -2,7 +2,8 @@
 
 A slot carries a block that is asked for again if there is one, else the next new one; HARQ processes are as many as
 a round trip has slots or more, so the link never stops to wait except at the end. What is asked for again is the
-policy: up to `attempts` transmissions of a block, and `allowed` blocks of a message that may stay missing.
+policy: up to `attempts` transmissions of a block, and `allowed` blocks of a message that may stay missing. Those are
+kept for the message's end (`spared`), where asking again would wait for a round trip.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def deliver(
     Args:
         failure: probability that attempt k + 1 fails where the k before it did; the last holds from there on.
         attempts: transmissions of one block at most.
-        allowed: the first so many losses of a message are let go.
+        allowed: so many losses of a message are let go at most.
     """
     if not 1 <= round_trip <= PROCESSES:
         raise ValueError(f"a round trip of {round_trip} slots: {PROCESSES} processes cover 1 to {PROCESSES}")
@@ -55,6 +56,7 @@ def deliver(
     rows = np.arange(messages)
     fresh = np.full(messages, blocks)
     waiting = np.zeros((messages, attempts), np.int64)  # asked for again, by the attempt that comes next
+    heard = np.zeros(messages, np.int64)
     let_go = np.zeros(messages, np.int64)
     missing = np.zeros(messages, np.int64)
     sent = np.zeros(messages, np.int64)
@@ -64,7 +66,8 @@ def deliver(
     while True:
         if len(flying) >= round_trip:
             attempt, failed = flying.pop(0)
-            spare = failed & (let_go < allowed)
+            heard += attempt == 0
+            spare = failed & (attempt == 0) & spared(allowed - let_go, blocks - heard, failure[0])
             again = failed & ~spare & (attempt + 1 < attempts)
             let_go += spare
             missing += failed & ~again
@@ -81,6 +84,12 @@ def deliver(
         flying.append((made, busy & (rng.random(messages) < fails[np.maximum(made, 0)])))
         if not busy.any() and not any((made >= 0).any() for made, _ in flying):
             return Delivery(last, missing, sent)
+
+
+def spared(left: NDArray[np.int64], rest: NDArray[np.int64], bler: float) -> NDArray[np.bool_]:
+    """Whether a block that was lost is let go: `left` more may stay missing, and of the `rest` that come after it no
+    more than that will be lost, by a standard deviation."""
+    return 1 + bler * rest + np.sqrt(bler * (1 - bler) * rest) <= left
 
 
 def independent(bler: float) -> tuple[float, ...]:

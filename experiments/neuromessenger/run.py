@@ -31,7 +31,7 @@ from torch import nn
 from airloom.nn.tolerance import Halves
 
 SPEECH_EFFORT = Effort(
-    rates=(0.2, 0.4, 0.6, 0.8, 0.95), calibration=99, samples=65, tune_steps=40, blers=(0.3, 0.5, 0.7, 0.95)
+    rates=(0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.95), calibration=99, samples=65, tune_steps=40, blers=(0.3, 0.5, 0.7, 0.95)
 )
 SPEECH_QUICK = dataclasses.replace(QUICK, calibration=26, samples=26)
 
