@@ -69,6 +69,7 @@ def test_below_the_tolerable_share_nothing_is_repaired_and_latency_is_flat() -> 
     """G^-1 of the floor is about 0.37 here; the mean of missing shares is that of the link."""
     clean, lossy = run(0.0, contract(PROFILE)), run(0.25, contract(PROFILE), requests=30)
     assert took(lossy) == pytest.approx(took(clean), abs=2e-3)
+    assert np.mean([e.took_s for e in of(lossy, "result")]) == pytest.approx(took(clean), abs=2e-3)
     shares = [e.data["missing_share"] for e in of(lossy, "arrive", what="task")]
     assert 0.15 < np.mean(shares) < 0.35
     assert all(e.data["predicted_accuracy"] >= 0.64 for e in of(lossy, "result"))

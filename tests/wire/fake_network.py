@@ -41,7 +41,9 @@ class Network:
         sender_limits: SenderLimits | None = None,
     ) -> None:
         self.now_s = 100.0
-        self.a = LinkProtocol(THERE, BACK, rate_bps=rate_bps, sender_limits=sender_limits, probe=probe)
+        self.a = LinkProtocol(
+            THERE, BACK, rate_bps=rate_bps, sender_limits=sender_limits, probe=probe, send_loss=known_loss
+        )
         self.b = LinkProtocol(
             BACK,
             THERE,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airloom.core.messages import BLOB, GAPS, Allowance, Frame, FrameKind, Parcel
 from airloom.wire.blocks import DATA, ROOM, num_blocks
-from airloom.wire.limits import ReceiverLimits
+from airloom.wire.limits import ReceiverLimits, head_copies
 from airloom.wire.message import pack_message, unpack_message
 from airloom.wire.receiver import Allow
 from airloom.wire.sender import SenderLimits
@@ -170,6 +170,29 @@ def test_law_6_with_allowances(
     lacking = sum(-(-(stop - start) // ROOM) for start, stop in complete.missing)
     assert lacking <= math.floor(allowed * num_blocks(len(sent)) + 1e-9)
     assert network.b.receiver.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "copies"), [(0.0, 0), (0.02, 0), (0.05, 1), (0.2, 2), (0.5, 5), (0.9, 12), (1.0, 12), (0.99, 12)]
+)
+def test_the_head_leaves_again_as_often_as_the_loss_makes_it_worth(loss: float, copies: int) -> None:
+    assert head_copies(loss) == copies
+    assert loss ** (copies + 1) <= 0.02 or copies == 12
+
+
+def test_a_lost_head_costs_no_round_trip_where_losses_are_known() -> None:
+    """Block 0 is lost once; a copy follows the message's last block, before anybody asks."""
+    seconds = []
+    for copies in (False, True):
+        network = Network(
+            lose({0}), perfect(0.01), rate_bps=50e6, allow=always(0.5), known_loss=0.2,
+            sender_limits=SenderLimits(head_copies=copies),
+        )  # fmt: skip
+        network.send(*message(10))
+        network.run()
+        seconds.append(network.arrived[0][0] - 100.0)
+        assert network.arrived[0][1].missing == ()
+    assert seconds[1] < seconds[0] - 0.008
 
 
 @pytest.mark.parametrize("missing", [math.nan, -1.0, math.inf])

@@ -251,10 +251,10 @@ class Node:
         topology = self.config.topology
         address = self.options.routes.get(keys.peer) or data_address(topology.device(keys.peer))
         rates = [link.rate_bps for link in topology.links if (link.src, link.dst) == (self.id, keys.peer)]
-        losses = [expected_loss(link) for link in topology.links if (link.src, link.dst) == (keys.peer, self.id)]
+        losses = {(link.src, link.dst): expected_loss(link) for link in topology.links}
         self.transport.add_peer(
             keys.peer, address, keys.send, keys.receive, rate_bps=rates[0] if rates else None,
-            recv_loss=losses[0] if losses else 0.0,
+            recv_loss=losses.get((keys.peer, self.id), 0.0), send_loss=losses.get((self.id, keys.peer), 0.0),
         )  # fmt: skip
 
     def on_keys_void(self, peer: str) -> None:

@@ -60,5 +60,5 @@ def make_transport(
     # A floor is worth more repairs than a deadline alone: blocks may leave until enough of them is there.
     return UdpTransport(
         own.id, address, on_message=on_message, on_link=on_link, receiver_limits=limits,
-        sender_limits=SenderLimits(resends=_RESENDS_FOR_A_FLOOR), allow=allow,
+        sender_limits=SenderLimits(resends=_RESENDS_FOR_A_FLOOR, head_copies=True), allow=allow,
     )  # fmt: skip

@@ -143,7 +143,7 @@ class TcpTransport:
 
     def add_peer(
         self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None,
-        recv_loss: float = 0.0,
+        recv_loss: float = 0.0, send_loss: float = 0.0,
     ) -> None:  # fmt: skip
         if send_key == recv_key:
             raise ValueError("each direction of a link needs a key of its own")

@@ -42,12 +42,13 @@ class Transport(Protocol):
 
     def add_peer(
         self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None,
-        recv_loss: float = 0.0,
+        recv_loss: float = 0.0, send_loss: float = 0.0,
     ) -> None:  # fmt: skip
         """Talk to `peer` at `address`; keys are fresh, and for this link alone.
 
         `rate_bps` is what the link to it should carry: infinity is an unlimited link, None means
-        not known. `recv_loss` is what the link from it is known to lose. A peer added again gets a
+        not known. `recv_loss` and `send_loss` are what the links from it and to
+        it are known to lose. A peer added again gets a
         new start: what was under way is dropped.
         """
         ...

@@ -116,7 +116,7 @@ class UdpTransport:
 
     def add_peer(
         self, peer: str, address: Address, send_key: LinkKey, recv_key: LinkKey, *, rate_bps: float | None = None,
-        recv_loss: float = 0.0,
+        recv_loss: float = 0.0, send_loss: float = 0.0,
     ) -> None:  # fmt: skip
         self.remove_peer(peer)
         protocol = LinkProtocol(
@@ -129,6 +129,7 @@ class UdpTransport:
             probe=self._probe,
             allow=None if self._allow is None else partial(self._allow, peer),
             recv_loss=recv_loss,
+            send_loss=send_loss,
         )
         tag = protocol.tag.to_bytes(4, "little")
         if tag in self._by_tag:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+_HEADLESS, _MOST_COPIES = 0.02, 12
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,19 @@ class ReceiverLimits:
     patience_s: float = 1.0
     max_missing: float = 0.5
     head_room: bool = True
+
+
+def head_copies(loss: float) -> int:
+    """How often a message's first block leaves again unasked, so that it hardly ever costs a round trip.
+
+    Nothing can be decided about a message before its head is there. At a loss of blocks so low that
+    one message in fifty or fewer lacks it, no copy is worth its bytes.
+    """
+    if loss <= _HEADLESS:
+        return 0
+    if loss >= 1.0:
+        return _MOST_COPIES
+    return min(_MOST_COPIES, math.ceil(math.log(_HEADLESS) / math.log(loss) - 1e-9) - 1)
 
 
 class Budget:

@@ -45,13 +45,16 @@ class LinkProtocol:
         probe: bool = True,
         allow: Allow | None = None,
         recv_loss: float = 0.0,
+        send_loss: float = 0.0,
     ) -> None:
         if send_key == recv_key:
             raise ValueError("each direction of a link needs a key of its own")
         self._opener = Opener(recv_key)
         self._replays = ReplayWindow()
         self.tag = self._opener.tag
-        self.sender = MessageSender(Sealer(send_key), rate_bps=rate_bps, limits=sender_limits, probe=probe)
+        self.sender = MessageSender(
+            Sealer(send_key), rate_bps=rate_bps, limits=sender_limits, probe=probe, loss=send_loss
+        )
         self.receiver = MessageReceiver(
             self._opener, limits=receiver_limits, budget=budget, allow=allow, loss=recv_loss
         )

@@ -40,6 +40,7 @@ from airloom.wire.blocks import (
     encode_mark,
     num_blocks,
 )
+from airloom.wire.limits import head_copies
 from airloom.wire.meters import MIN_BLOCKS, LossMeter, RttMeter
 from airloom.wire.pacing import Pace
 from airloom.wire.seal import TAG_BYTES, Sealer
@@ -72,6 +73,8 @@ class SenderLimits:
     Attributes:
         queue_bytes: messages not confirmed yet, all together; `send` drops what exceeds it.
         window_bytes: what may be on its way without confirmation.
+        head_copies: send the first block of a message again at its end where the link loses much, so
+            that receivers who may do without some blocks know so at once.
         resends: how often each block may leave again, on average over a message.
         give_up_s: a message is forgotten after so long without a word from the receiver.
     """
@@ -79,6 +82,7 @@ class SenderLimits:
     queue_bytes: int = 256 << 20
     window_bytes: int = 2 << 20
     resends: int = 6
+    head_copies: bool = False
     give_up_s: float = 3.0
 
 
@@ -107,8 +111,11 @@ class MessageSender:
     """Sends to one peer. Sans I/O: `poll` gives what may leave now, `next_time` when to ask again."""
 
     def __init__(
-        self, sealer: Sealer, *, rate_bps: float | None = None, limits: SenderLimits | None = None, probe: bool = True
-    ) -> None:
+        self, sealer: Sealer, *, rate_bps: float | None = None, limits: SenderLimits | None = None, probe: bool = True,
+        loss: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`loss` is what the link is known to lose of its own."""
+        self._loss = loss
         self._sealer = sealer
         self._limits = limits or SenderLimits()
         self._probe = probe
@@ -322,6 +329,10 @@ class MessageSender:
         if stop == message.count:
             queue.popleft()
             message.plain.release()
+            if self._limits.head_copies and message.count > 1:
+                # As repairs: they leave right after the message's last train.
+                copies = head_copies(max(self._loss, self.loss_meter.loss or 0.0))
+                self._repairs.extend([(message.id, 0, 1)] * copies)
         burst = self._blocks(message, first, stop, "first")
         self._pace.departed(burst.packets, len(burst.data), now_s)
         if stop - first >= MIN_BLOCKS:  # shorter ones do not tell the rate: they must not put off a probe
