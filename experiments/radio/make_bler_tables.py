@@ -1,7 +1,7 @@
 """Samples of block errors, made with Sionna (extra `phy`): python make_bler_tables.py [cdl] [awgn] [harq] [channels]
 
 Counts go to samples.json after every point, so the run may be stopped and started again. Then
-`build_tables.py` makes the file that Airloom ships. One core, `OMP_NUM_THREADS=1`; about an hour in all.
+`build_tables.py` makes the file that Airloom ships. One core, `OMP_NUM_THREADS=1`; an hour or two.
 
 SNR is Es/N0 of one layer: unit energy per layer (and per transmit antenna), SNR = 1 / N0.
 """
