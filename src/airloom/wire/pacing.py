@@ -47,15 +47,20 @@ class Pace:
         """So many more blocks had arrived at `at_s`."""
         self._delivery.delivered(blocks, _PACKET_BITS, at_s, self.bps)
 
-    def measured(self, rate_bps: float) -> None:
-        """The receiver measured `rate_bps` (0: it could not); what was delivered counts where it is more."""
+    def measured(self, rate_bps: float, *, lossy: bool = False) -> None:
+        """The receiver measured `rate_bps` (0: it could not); what was delivered counts where it is more.
+
+        On a link that loses much of its own, `lossy`, what was delivered alone slows nothing down.
+        """
         delivered_bps = self._delivery.rate_bps
-        if not rate_bps:
-            # A lower bound slows nothing down: while repairs leave, hardly a block arrives for the first time.
+        if not rate_bps and lossy:
+            # While repairs leave, hardly a block arrives for the first time.
             told = self._told_bps if self._told_bps is not None and math.isfinite(self._told_bps) else 0.0
             if delivered_bps <= (self.measured_bps or told):
                 return
         rate_bps = max(rate_bps, delivered_bps)
+        if not rate_bps:
+            return
         # One noisy sample must not open the gates.
         rate_bps = min(rate_bps, 4 * self.bps)
         old = self.measured_bps

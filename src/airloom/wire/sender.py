@@ -51,6 +51,7 @@ _MIN_MARK_S, _MAX_MARK_S = 0.002, 0.1
 _GROW = 1.25
 _SMALL_BYTES = 400  # a single block up to this size is its own mark: sending it again costs no more
 _ECHOES = 3
+_LOSSY = 0.1
 _QUEUED = -1  # in place of a stamp: a repair that has not left yet
 
 
@@ -230,7 +231,8 @@ class MessageSender:
         else:
             self.loss_meter.add(report.arrived, report.lost)
         self._last_totals = (report.arrived, report.lost)
-        self._pace.measured(report.rate_bps)
+        lossy = max(self._loss, self.loss_meter.loss or 0.0) > _LOSSY
+        self._pace.measured(report.rate_bps, lossy=lossy)
         self._mark_gap_s = self._first_gap_s()
 
     def _resend(self, message: _Outgoing, first: int, count: int, seen: int) -> None:
