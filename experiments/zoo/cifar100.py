@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def load_cifar100(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`x_train [50000, 3, 32, 32]`, `y_train [50000]`, `x_test [10000, ...]`, `y_test`; uint8, int64; sorted by class."""
+    """x_train [50000, 3, 32, 32], y_train [50000], x_test [10000, ...], y_test; uint8, int64; sorted by class."""
 
     def tiles(name: str) -> np.ndarray:
         picture = np.asarray(Image.open(folder / f"{name}.webp").convert("RGB"))
