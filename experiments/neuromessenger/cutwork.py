@@ -114,6 +114,7 @@ class CutWork:
         self.failures = failures
         self.cut = cut_index(halves.graph, subject.cuts[place].after)
         self.title = subject.cuts[place].title
+        self.tuning = subject.cuts[place].tuning
         self.calibration = data.calibration.first(effort.calibration)
         self.maps = {order.tensor: order for order in calibrate(halves, self.calibration.first(128), [self.cut])}
         self.tuned: Halves | None = None
@@ -132,13 +133,17 @@ class CutWork:
                 self.data.train,
                 rng=self.rng(1),
                 seconds=None,
-                steps=round(self.effort.tune_steps / max(0.2, self.share_behind)),
+                steps=round(self.tuning * self.effort.tune_steps / max(0.2, self.share_behind)),
                 block_bytes=self.subject.block_bytes,
                 maps=self.maps,
                 classes=not self.subject.speech,
             )
         self.tuned = self.halves.tuned(weights)
         return weights
+
+    def asked(self, policy: Callable[..., Losses], failure: Sequence[float], share: float) -> Losses:
+        """What may stay missing lies at the end where every block has as much of everything: one tensor."""
+        return policy(failure, share)._replace(at_end=len(self.halves.graph.live_set(self.cut)) == 1)
 
     @property
     def share_behind(self) -> float:
@@ -248,7 +253,7 @@ class CutWork:
     ) -> dict[str, Any]:
         """Accuracy on fresh samples, by seed, and times."""
         blers = (0.0, *self.effort.blers)
-        losses = [policy(self.failures(bler), share) for bler in blers]
+        losses = [self.asked(policy, self.failures(bler), share) for bler in blers]
         # What is the same is evaluated once: HARQ that repairs everything leaves what was sent.
         cases = list(dict.fromkeys(left_by(case) for case in losses))
         accuracy, blocks = [], []
@@ -280,7 +285,7 @@ class CutWork:
         found: dict[str, float] = {"bler": bler}
         for suffix, failures in (("", self.failures), ("_independent", independent)):
             _, seconds = transmission(
-                blocks, policy(failures(bler), share), rng=self.rng(4), messages=self.effort.messages
+                blocks, self.asked(policy, failures(bler), share), rng=self.rng(4), messages=self.effort.messages
             )
             found |= {f"{key}{suffix}": value for key, value in seconds.items()}
         coding_s = entry.code_s + entry.decode_s

@@ -26,11 +26,13 @@ class Losses(NamedTuple):
         failure: of attempts, as in `link.deliver`.
         attempts: transmissions of a block at most.
         tolerable: share of a message's blocks that may stay missing.
+        at_end: those are at the message's end, as far as the losses are there; else spread over it.
     """
 
     failure: tuple[float, ...]
     attempts: int = 1
     tolerable: float = 0.0
+    at_end: bool = True
 
     def draw(self, num_blocks: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
         """Blocks that never come, `[messages, most blocks]`."""
@@ -41,7 +43,7 @@ class Losses(NamedTuple):
         left = np.floor(self.tolerable * num_blocks + 1e-9).astype(np.int64)
         for block in range(size[1]) if self.tolerable else ():
             rest = np.maximum(num_blocks - block - 1, 0)
-            let_go[:, block] = failed[:, block] & spared(left, rest, self.failure[0])
+            let_go[:, block] = failed[:, block] & spared(left, rest, self.failure[0], at_end=self.at_end, rng=rng)
             left = left - let_go[:, block]
         stays = residual(self.failure, self.attempts) / max(self.failure[0], 1e-300)
         return let_go | (failed & ~let_go & (rng.random(size) < stays))

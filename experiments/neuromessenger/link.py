@@ -3,7 +3,8 @@
 A slot carries a block that is asked for again if there is one, else the next new one; HARQ processes are as many as
 a round trip has slots or more, so the link never stops to wait except at the end. What is asked for again is the
 policy: up to `attempts` transmissions of a block, and `allowed` blocks of a message that may stay missing. Those are
-kept for the message's end (`spared`), where asking again would wait for a round trip.
+best kept for the message's end, where asking again would wait for a round trip; but a live set of several tensors has
+the last of them there, and must lose a little of each.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def deliver(
     *,
     attempts: int = 1,
     allowed: int = 0,
+    at_end: bool = True,
     messages: int = 200,
     round_trip: int = ROUND_TRIP_SLOTS,
     rng: np.random.Generator,
@@ -48,7 +50,7 @@ def deliver(
     Args:
         failure: probability that attempt k + 1 fails where the k before it did; the last holds from there on.
         attempts: transmissions of one block at most.
-        allowed: so many losses of a message are let go at most.
+        allowed: so many losses of a message are let go at most; `at_end`, or evenly (`spared`).
     """
     if not 1 <= round_trip <= PROCESSES:
         raise ValueError(f"a round trip of {round_trip} slots: {PROCESSES} processes cover 1 to {PROCESSES}")
@@ -67,7 +69,9 @@ def deliver(
         if len(flying) >= round_trip:
             attempt, failed = flying.pop(0)
             heard += attempt == 0
-            spare = failed & (attempt == 0) & spared(allowed - let_go, blocks - heard, failure[0])
+            spare = (
+                failed & (attempt == 0) & spared(allowed - let_go, blocks - heard, failure[0], at_end=at_end, rng=rng)
+            )
             again = failed & ~spare & (attempt + 1 < attempts)
             let_go += spare
             missing += failed & ~again
@@ -86,10 +90,19 @@ def deliver(
             return Delivery(last, missing, sent)
 
 
-def spared(left: NDArray[np.int64], rest: NDArray[np.int64], bler: float) -> NDArray[np.bool_]:
-    """Whether a block that was lost is let go: `left` more may stay missing, and of the `rest` that come after it no
-    more than that will be lost, by a standard deviation."""
-    return 1 + bler * rest + np.sqrt(bler * (1 - bler) * rest) <= left
+def spared(
+    left: NDArray[np.int64], rest: NDArray[np.int64], bler: float, *, at_end: bool, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Whether a block that was lost is let go: `left` more of its message may stay missing, and `rest` come after it.
+
+    Args:
+        at_end: kept for the end: let go where no more of the rest than that will be lost, by a standard deviation.
+            Else spread evenly over the message.
+    """
+    expected = 1 + bler * rest
+    if at_end:
+        return expected + np.sqrt(bler * (1 - bler) * rest) <= left
+    return rng.random(len(expected)) * expected < left
 
 
 def independent(bler: float) -> tuple[float, ...]:

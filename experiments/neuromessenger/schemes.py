@@ -92,6 +92,7 @@ def transmission(
     blocks = max(1, round(num_blocks))
     delivery = deliver(
         blocks, losses.failure, attempts=losses.attempts, allowed=math.floor(losses.tolerable * blocks + 1e-9),
+        at_end=losses.at_end,
         messages=messages, rng=rng,
     )  # fmt: skip
     return delivery, {"wire_s": delivery.mean_s, "slots_s": float(delivery.sent.mean()) * SLOT_S}

@@ -41,11 +41,13 @@ class Cut:
 
     Attributes:
         in_table: one of the four of Table I; others are for a figure.
+        tuning: how many times as long the receiving half is fine-tuned.
     """
 
     after: str
     title: str
     in_table: bool = True
+    tuning: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ SUBJECTS = {
         cuts=(
             *(Cut(f"groups.{k}.1.relu.2", f"residual group {k + 1}") for k in range(4)),
             # Inside a residual block: the shortcut's tensor crosses as well.
-            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False),
+            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0),
         ),
         prbs=17, build=lambda: zoo.IMAGE_MODELS["resnet18"](num_classes=100, width=16), example=_pixels, score=top1,
         patterns=(("4", "relu"), ("26", "groups.1.1.relu.2")),
