@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,10 @@ class CutWork:
         failures: Failures,
         seed: int = 0,
     ) -> None:
+        share = subject.cuts[place].effort
+        effort = dataclasses.replace(
+            effort, calibration=round(share * effort.calibration), samples=round(share * effort.samples)
+        )
         self.subject, self.halves, self.data, self.effort, self.seed = subject, halves, data, effort, seed
         self.failures = failures
         self.cut = cut_index(halves.graph, subject.cuts[place].after)

@@ -42,12 +42,14 @@ class Cut:
     Attributes:
         in_table: one of the four of Table I; others are for a figure.
         tuning: how many times as long the receiving half is fine-tuned.
+        effort: share of the samples that are measured with, where a live set is large.
     """
 
     after: str
     title: str
     in_table: bool = True
     tuning: float = 1.0
+    effort: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ SUBJECTS = {
     "deepspeech2": Subject(
         name="deepspeech2", title="DeepSpeech2, AN4",
         cuts=(
-            Cut("conv1.conv2d", "convolution 1"), Cut("conv2.conv2d", "convolution 2"),
+            Cut("conv1.conv2d", "convolution 1", tuning=0.5, effort=0.4), Cut("conv2.conv2d", "convolution 2"),
             Cut("gru1.gru", "GRU 1"), Cut("fc1.linear", "linear 1"),
         ),
         prbs=51, build=DeepSpeech2, example=lambda n: torch.zeros(n, 1, NUM_MELS, NUM_FRAMES), score=word_accuracy,
