@@ -7,6 +7,7 @@ from typing import Any
 
 from paper import TABLE_I, num_blocks
 from schemes import FLOOR_POINTS, OPERATING_BLER
+from subjects import SUBJECTS
 
 TITLES = {
     "raw": "Raw", "pruned": "Pruned", "pruned_harq": "Pruned-HARQ", "neuromessenger": "NeuroMessenger",
@@ -32,9 +33,9 @@ def time_at(scheme: dict[str, Any], bler: float) -> dict[str, float]:
     return min(scheme["times"], key=lambda t: abs(t["bler"] - bler))
 
 
-def place_in_paper(cuts: list[dict[str, Any]], cut: dict[str, Any]) -> int:
+def place_in_paper(cut: dict[str, Any]) -> int:
     """Which of the model's four cuts of Table I this is."""
-    return [c["cut"] for c in cuts if c["model"] == cut["model"] and c["in_table"]].index(cut["cut"])
+    return [c.title for c in SUBJECTS[cut["model"]].cuts if c.in_table].index(cut["title"])
 
 
 def table_one(cuts: list[dict[str, Any]]) -> str:
@@ -46,7 +47,7 @@ def table_one(cuts: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for cut in (c for c in cuts if c["in_table"]):
-        model, place = cut["model"], place_in_paper(cuts, cut)
+        model, place = cut["model"], place_in_paper(cut)
         raw = time_at(cut["schemes"]["raw"], OPERATING_BLER)["total_s"]
         for name, title in TITLES.items():
             scheme = cut["schemes"][name]
@@ -134,39 +135,64 @@ def savings(cuts: list[dict[str, Any]]) -> str:
         "| | independent, p | " + " | ".join(f"{100 * b:.0f}" for b in blers) + " |",
     ]
     for cut in cuts:
-        for title, key in (("combined", "total_s"), ("independent", "total_s_independent")):
-            values = " | ".join(f"{100 * saved(cut, 'airloom', bler, key):.0f}" for bler in blers)
+        for title, name, key in (
+            ("combined", "airloom", "total_s"),
+            ("combined, any precision", "airloom_any_precision", "total_s"),
+            ("independent", "airloom", "total_s_independent"),
+        ):
+            values = " | ".join(f"{100 * saved(cut, name, bler, key):.0f}" for bler in blers)
             lines.append(f"| {cut['model']}, {cut['title']} | {title} | {values} |")
     return "\n".join(lines)
 
 
 def against_raw(cuts: list[dict[str, Any]]) -> str:
+    blers = (0.2, 0.5, 0.95)
     lines = [
-        "## Less time than Raw (sent once), percent",
+        "## Less time than Raw, percent",
         "",
-        "| model, cut | BLER 0.2 | BLER 0.5 | BLER 0.95 |",
-        "|---|---|---|---|",
-    ]
+        "Raw is sent once, whatever is lost of it.",
+        "",
+        "| model, cut | " + " | ".join(f"BLER {b:g}" for b in blers) + " | "
+        + " | ".join(f"any precision, {b:g}" for b in blers) + " |",
+        "|---|" + "---|" * (2 * len(blers)),
+    ]  # fmt: skip
     for cut in cuts:
+        raw = cut["schemes"]["raw"]
         values = [
-            100 * (1 - time_at(cut["schemes"]["airloom"], b)["total_s"] / time_at(cut["schemes"]["raw"], b)["total_s"])
-            for b in (0.2, 0.5, 0.95)
+            100 * (1 - time_at(cut["schemes"][name], b)["total_s"] / time_at(raw, b)["total_s"])
+            for name in ("airloom", "airloom_any_precision")
+            for b in blers
         ]
         lines.append(f"| {cut['model']}, {cut['title']} | " + " | ".join(f"{v:.0f}" for v in values) + " |")
     return "\n".join(lines)
 
 
+KINDS = {
+    "raw": "raw, as it lies", "random": "random order, zeros", "structured+neighbours": "structured, neighbours",
+    "structured+neighbours+tuned": "the same, tuned", "fp16": "the chosen in float16",
+}  # fmt: skip
+
+
+def kind_of(profile: dict[str, Any]) -> str:
+    """Which of `KINDS` a profile is; what is pruned is left out of the name."""
+    name = profile["coding"]
+    if profile["pattern"] == "random":
+        return "single elements"
+    return "fp16" if "fp16" in name else "+".join(part for part in name.split("+") if part != "pruned")
+
+
 def bearable(cuts: list[dict[str, Any]]) -> str:
-    names = list(dict.fromkeys(p["coding"] for cut in cuts for p in cut["profiles"] if p["pattern"] == "burst"))
     lines = [
         f"## BLER bearable without repair at the floor of {100 * FLOOR_POINTS:g} points (G^-1 with its margin)",
         "",
-        "| model, cut | " + " | ".join(names) + " | chosen |",
-        "|---|" + "---|" * (len(names) + 1),
+        "Pruned first, all but raw, where there is something to prune.",
+        "",
+        "| model, cut | " + " | ".join(KINDS.values()) + " | chosen |",
+        "|---|" + "---|" * (len(KINDS) + 1),
     ]
     for cut in cuts:
-        known = {p["coding"]: p["tolerable"] for p in cut["profiles"] if p["pattern"] == "burst"}
-        values = " | ".join(f"{known[name]:.2f}" if name in known else "" for name in names)
+        known = {kind_of(p): p["tolerable"] for p in cut["profiles"]}
+        values = " | ".join(f"{known[kind]:.2f}" if kind in known else "" for kind in KINDS)
         lines.append(f"| {cut['model']}, {cut['title']} | {values} | {cut['chosen']} |")
     return "\n".join(lines)
 
