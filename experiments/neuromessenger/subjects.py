@@ -165,7 +165,8 @@ SUBJECTS = {
     "vgg11": Subject(
         name="vgg11", title="VGG11, CIFAR-100",
         cuts=(
-            *(Cut(f"features.{k - 1}.conv2d", f"layer {k}") for k in (1, 5, 19, 26)),
+            Cut("features.0.conv2d", "layer 1", effort=0.6),
+            *(Cut(f"features.{k - 1}.conv2d", f"layer {k}") for k in (5, 19, 26)),
             Cut("features.14.max_pool2d", "layer 15", in_table=False),
         ),
         prbs=2, build=lambda: zoo.IMAGE_MODELS["vgg11"](num_classes=100, width=32), example=_pixels, score=top1,
