@@ -17,6 +17,7 @@ from torch import nn
 from airloom.core.coding import Coding
 from airloom.core.messages import Parcel
 from airloom.core.plan import Plan, Stage, Transfer
+from airloom.core.repair import head_copies
 from airloom.core.tolerance import Contract, Curve, CutTolerance, Tolerance
 from airloom.core.topology import Device, Link, Topology
 from airloom.core.trace import Event
@@ -31,7 +32,6 @@ from airloom.runtime.node import Node, NodeOptions
 from airloom.runtime.places import parse_address, with_local_addresses
 from airloom.runtime.relay_control import RelaySpec
 from airloom.runtime.relay_process import start_relay
-from airloom.wire.limits import head_copies
 
 CODING = Coding(precision="int8", interleave="structured", conceal="neighbours")
 SHAPE = (1, 3, 40, 40)

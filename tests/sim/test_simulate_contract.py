@@ -150,3 +150,14 @@ def test_raw_live_sets_go_whole_where_their_losses_were_not_measured() -> None:
     trace = run(0.3, agreed)
     assert {e.data["coding"] for e in of(trace, "arrive", what="task")} == {RAW.name}
     assert [e.data["missing_share"] for e in of(trace, "result")] == [0.0] * 12
+
+
+@pytest.mark.parametrize("floor", [0.64, 0.69, None])
+@pytest.mark.parametrize("loss", [0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
+def test_what_is_planned_is_what_repair_takes(loss: float, floor: float | None) -> None:
+    """Law 5 with repairs: the simulator's mean is the planner's price, from no loss to nine blocks in ten."""
+    agreed = contract(PROFILE, floor)
+    best = solve(build_problem(pair(loss), ("ue", "gnb"), {"": PROFILE}, contract=agreed))
+    results = of(run(loss, agreed, requests=30, seed=3), "result")
+    assert len(results) == 30
+    assert np.mean([e.took_s for e in results]) == pytest.approx(best.seconds, rel=0.17)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from airloom.core.problem import Option, RadioChoice
+from airloom.core.repair import Repair, expected_repair
 from airloom.core.topology import Link, LinkState, Power
 
 
@@ -68,6 +69,7 @@ def carry(
     way: Way,
     nbytes: int,
     *,
+    blocks: int,
     power: Power,
     tolerable: float = 0.0,
     waits: bool = False,
@@ -77,33 +79,39 @@ def carry(
 ) -> Option:
     """A message of `nbytes` bytes on the wire: fixed costs + bits / rate, sent until enough of it is there.
 
-    With a share r of the blocks lost and a share t that may stay missing, the sender repairs just
-    enough: (r - t) / (1 - r) blocks for each of the message in the mean, since repairs are lost too;
-    with t = 0 a block is sent 1 / (1 - r) times. `nbytes` is the first transmission alone (law 4);
-    energy counts what is sent again.
+    `nbytes` is the first transmission alone (law 4); energy counts what is sent again.
 
     Args:
-        tolerable: t, a whole number of the message's blocks.
-        waits: count a round trip where there are repairs. Gaps are reported in mid-stream, so most
-            round trips overlap the sending; the last, where the tail itself is lost, does not. Plans
-            that may choose how much to repair must count it; a plan that repairs everything has it
-            on every assignment and leaves it out.
+        blocks: how many blocks the message has.
+        tolerable: share of them that may stay missing: a whole number of blocks.
+        waits: count round trips of repair, as `core.repair` expects them. Plans that may choose how
+            much to repair must; a plan that repairs everything has them on every assignment, counts
+            each block 1 / (1 - loss) times and leaves them out.
     """
     if not way.is_open:
         return Option(
             coding=coding, nbytes=nbytes, transfer_s=math.inf, energy_j=math.inf, mcs=way.mcs, tolerable=tolerable
         )
-    short = way.loss > tolerable
-    bits = 8 * nbytes * (1.0 - tolerable) / (1.0 - way.loss) if short else 8.0 * nbytes
+    if waits:
+        repair = _repair(way, nbytes, blocks, round(tolerable * blocks))
+    else:
+        repair = Repair(blocks * way.loss / (1.0 - way.loss))
+    bits = 8 * nbytes * (1.0 + repair.blocks / blocks)
+    idle_bits = 8 * nbytes * repair.waits / blocks
     return Option(
         coding=coding,
         nbytes=nbytes,
-        transfer_s=way.fixed_s + (way.round_s if short and waits else 0.0) + bits / way.rate_bps,
+        transfer_s=way.fixed_s + (bits + idle_bits) / way.rate_bps,
         code_s=code_s,
         decode_s=decode_s,
         energy_j=bits * power.radio_j_per_bit,
         mcs=way.mcs,
         tolerable=tolerable,
-        rounds=1.0 if short and waits else 0.0,
+        rounds=repair.rounds,
         missing=min(way.loss, tolerable),
     )
+
+
+def _repair(way: Way, nbytes: int, blocks: int, may: int) -> Repair:
+    turn_blocks = way.round_s * way.rate_bps * blocks / (8 * nbytes) if math.isfinite(way.rate_bps) else 0.0
+    return expected_repair(blocks, may, way.loss, turn_blocks)

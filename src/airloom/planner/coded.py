@@ -101,6 +101,7 @@ def _option(
     option = carry(
         way,
         nbytes,
+        blocks=blocks,
         power=power,
         tolerable=allowed,
         waits=True,

@@ -131,7 +131,8 @@ def hop_cost(
     for index, cut in enumerate(profile.cuts):
         sizes = cut.tensor_nbytes
         nbytes = framing.wire_nbytes(sizes)
-        raw = tuple(carry(way, nbytes, power=power, waits=terms is not None) for way in onward)
+        blocks = framing.num_blocks(framing.message_nbytes(sizes))
+        raw = tuple(carry(way, nbytes, blocks=blocks, power=power, waits=terms is not None) for way in onward)
         if terms is None or index == profile.num_operators:
             options.append(raw)
             relayed.append(raw)
@@ -140,9 +141,12 @@ def hop_cost(
         relayed.append(raw + relayed_options(index, sizes, onward, framing, power, terms))
     way_back = Option()
     if result_returns and back is not None:
-        nbytes = framing.wire_nbytes(result_nbytes(profile))
+        result = result_nbytes(profile)
+        nbytes, blocks = framing.wire_nbytes(result), framing.num_blocks(framing.message_nbytes(result))
         upward = ways(back, state=back_state, choices=back_choices)
-        way_back = min((carry(way, nbytes, power=back_power) for way in upward), key=lambda option: option.total_s)
+        way_back = min(
+            (carry(way, nbytes, blocks=blocks, power=back_power) for way in upward), key=lambda option: option.total_s
+        )
     return HopCost(
         src=link.src,
         dst=link.dst,

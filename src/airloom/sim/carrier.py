@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from airloom.core.framing import Framing
+from airloom.core.repair import head_copies
 from airloom.core.topology import Link, LinkState
 from airloom.engine.events import LinkMeasured, SendFrame
 from airloom.engine.messages import Parcel
@@ -32,7 +33,6 @@ from airloom.radio.nr.link import NrLink
 from airloom.radio.queue import ConstantRate
 from airloom.sim.clock import Clock
 from airloom.sim.flight import Flight
-from airloom.wire.limits import head_copies
 from airloom.wire.receiver import Allow
 
 PROBE_PACKETS = 4
@@ -40,6 +40,7 @@ PROBE_NBYTES = PROBE_PACKETS * 1200
 PROBE_SHARE = 0.01
 LOSS_MEMORY = 0.99
 _LEAST_LOSS, _CHANCE = 0.05, 1e-4
+_MANY = 1001
 
 
 class Carrier:
@@ -186,9 +187,12 @@ class Carrier:
         due_s = now_s + self._due_s(sum(flight.packets[block] for block in blocks))
         seen: dict[float, list[int]] = {}  # when a later block, or its absence, shows which gaps
         shows_s = end_s = max([due_s, *(at_s for at_s in arrivals if at_s is not None)])
+        told = {block for block, at_s in zip(blocks, arrivals, strict=True) if at_s is not None}
         for block, at_s in zip(reversed(blocks), reversed(arrivals), strict=True):
             if at_s is None:
-                seen.setdefault(shows_s, []).append(block)
+                if block not in told:  # of several copies the last shows that all were lost
+                    told.add(block)
+                    seen.setdefault(shows_s, []).append(block)
             else:
                 flight.expect(block, at_s, first=first)
                 shows_s = min(shows_s, at_s)
@@ -216,13 +220,24 @@ class Carrier:
             frame, loss = flight.message.frame, max(self._loss, flight.loss)
             missing, rounds = self._allow(frame, record.count, loss)
             record.allow(math.floor(missing * record.count + 1e-9), rounds, flight.vital)
-        record.choose(max(self._loss, flight.loss))
+        loss = max(self._loss, flight.loss)
+        record.choose(loss)
         asked = record.new()
         if asked:
+            if self._allow is not None:
+                asked *= record.copies(loss, self._turn_blocks(flight))
             self._clock.at(now_s + self._back_delay_s, lambda: self._offer(flight, asked, first=False))
         if record.is_settled:
             flight.over = True
             self._complete(flight)
+
+    def _turn_blocks(self, flight: Flight) -> float:
+        """How many blocks the link carries in a round trip."""
+        one_s = self._model.expected_transfer_s(flight.packets[0])
+        many_s = self._model.expected_transfer_s(_MANY * flight.packets[0])
+        if not one_s < many_s < math.inf:
+            return 0.0
+        return (_MANY - 1) * (one_s + self._back_delay_s) / (many_s - one_s)
 
     def _complete(self, flight: Flight) -> None:
         """Deliver what is here; without its head, or a list of earlier gaps, a message is lost whole."""

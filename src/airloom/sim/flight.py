@@ -65,6 +65,7 @@ class Flight:
             if first:
                 hopeless = self.record.known and not self.record.most(block)
                 self.record.lost += 1
+                self.record.high = max(self.record.high, block + 1)
                 (self.record.given_up if hopeless else self.record.spared).add(block)
             elif block in self.record.asked:
                 self.record.failed(block)

@@ -7,12 +7,12 @@ block 0; without such a dependence nothing may be missing and everything is aske
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
 
 from airloom.core.messages import GAPS, Frame
+from airloom.core.repair import copies, wanted
 from airloom.errors import WireError
 from airloom.wire.blocks import MAX_RANGE, ROOM, after, num_blocks
 from airloom.wire.header import head_nbytes
@@ -109,13 +109,25 @@ class Incoming:
             chosen = [0] if 0 in self.spared else []
         else:
             chosen = [index for index in self.spared if index == 0 or index in self.vital]
-            excess = len(self.spared) + len(self.asked) + len(self.given_up) - self.may
-            more = math.ceil(excess / (1.0 - min(loss, 0.9))) - len(self.asked) - len(chosen)
+            more = wanted(self.excess, loss) - len(self.asked) - len(chosen)
             if more > 0:
                 chosen += sorted(self.spared.difference(chosen))[:more]
         self.spared.difference_update(chosen)
         self.asked.update(dict.fromkeys(chosen, _NOT_ASKED))
         return bool(chosen)
+
+    @property
+    def excess(self) -> int:
+        """How many blocks too many are known to be missing."""
+        return len(self.spared) + len(self.asked) + len(self.given_up) - self.may
+
+    def copies(self, loss: float, turn_blocks: float) -> int:
+        """How often to have each block sent that is asked for now (`core.repair`).
+
+        As long as blocks still leave for the first time, a round trip among them costs no time of its own.
+        """
+        excess = self.excess if self.known else len(self.asked)  # before the head is there nothing else is asked for
+        return copies(len(self.asked), excess, loss, turn_blocks - (self.count - self.high))
 
     def came(self, index: int) -> bool:
         """A block below `high` came; whether it was only late, and no repair."""
@@ -161,8 +173,10 @@ class Incoming:
         """Whether a block is known to be missing that no report has asked for, this round."""
         return _NOT_ASKED in self.asked.values()
 
-    def ask(self, seq: int, most: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+    def ask(self, seq: int, most: int, copies: int = 1) -> tuple[tuple[tuple[int, int], ...], bool]:
         """At most `most` ranges for report `seq` to ask for, and whether all new ones are among them.
+
+        Each is named `copies` times, or as often as there is room for.
 
         Those asked for before and not answered are named again: the report that asked may be lost,
         and `heard` of this one must mean them too.
@@ -179,7 +193,8 @@ class Incoming:
                 break
             if asked[index] == _NOT_ASKED:
                 asked[index] = seq
-        return tuple(ranges), all(asked[index] != _NOT_ASKED for index in new)
+        again = min(copies, most // max(1, len(ranges)))
+        return tuple(ranges) * max(1, again), all(asked[index] != _NOT_ASKED for index in new)
 
     def failed(self, index: int) -> None:
         """A repair of block `index` was lost: it is chosen again, or given up after so many."""

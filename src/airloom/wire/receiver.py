@@ -335,6 +335,13 @@ class MessageReceiver:
     def _head_room(self, message: Incoming) -> float:
         return self._loss_of(message) if self.limits.head_room else 0.0
 
+    def _copies(self, message: Incoming, now_s: float) -> int:
+        """How often each block that is asked for should leave: only owners who allow gaps pay for haste."""
+        if self._allow is None or not self.limits.head_room:
+            return 1
+        turn_blocks = self._rtt_s * self._trains.rate_bps(now_s) / (8 * (BLOCK_BYTES + PACKET_OVERHEAD))
+        return message.copies(self._loss_of(message), turn_blocks)
+
     def _ask_for(self, message: Incoming, lost: int, now_s: float) -> None:
         """So many blocks turned out to be lost: where they are wanted, the next report is due."""
         self._lost += lost
@@ -427,7 +434,7 @@ class MessageReceiver:
                 complete = complete and not message.unasked
                 continue
             room -= STATE_BYTES
-            lacks, whole = message.ask(self._seq, room // RANGE_BYTES)
+            lacks, whole = message.ask(self._seq, room // RANGE_BYTES, self._copies(message, now_s))
             complete = complete and whole
             room -= len(lacks) * RANGE_BYTES
             states.append(MessageState(message.id, PARTIAL, message.accounted, lacks))

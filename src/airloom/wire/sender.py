@@ -7,7 +7,8 @@ mark of a few bytes tells the receiver what it should have by now: a lost tail c
 trip after the burst that took it, not a timeout.
 
 A block is sent again only when its last departure precedes one the receiver had seen when it
-asked (departures are ordered by `stamp`), so asking twice never sends twice.
+asked (departures are ordered by `stamp`), so two reports that ask for it never send it twice. A
+report that names a block several times has it sent as often.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from airloom.core.repair import head_copies
 from airloom.wire.blocks import (
     BLOCK_BYTES,
     BLOCK_HEADER,
@@ -40,7 +42,6 @@ from airloom.wire.blocks import (
     encode_mark,
     num_blocks,
 )
-from airloom.wire.limits import head_copies
 from airloom.wire.meters import MIN_BLOCKS, LossMeter, RttMeter
 from airloom.wire.pacing import Pace
 from airloom.wire.seal import TAG_BYTES, Sealer
@@ -211,8 +212,9 @@ class MessageSender:
                 self._outstanding -= min(state.got, message.sent) - message.got
                 message.got = min(state.got, message.sent)
             if report.stamp is not None:
+                fresh: set[int] = set()
                 for first, count in state.lacks:
-                    self._resend(message, first, count, report.stamp)
+                    self._resend(message, first, count, report.stamp, fresh)
         if stale:
             return
         self._hearing = report.seq
@@ -235,8 +237,8 @@ class MessageSender:
         self._pace.measured(report.rate_bps, lossy=lossy)
         self._mark_gap_s = self._first_gap_s()
 
-    def _resend(self, message: _Outgoing, first: int, count: int, seen: int) -> None:
-        """Queue what was asked for, save what may still be on its way."""
+    def _resend(self, message: _Outgoing, first: int, count: int, seen: int, fresh: set[int]) -> None:
+        """Queue what was asked for, save what may still be on its way; `fresh` is of the same report."""
         stop = min(first + count, message.sent)
         allowed = self._limits.resends * message.count
         run = first
@@ -244,11 +246,13 @@ class MessageSender:
             last = message.again.get(index)
             if last is None:
                 last = int.from_bytes(message.sealed[index * BLOCK_BYTES + STAMP_OFFSET :][:4], "little")
-            if last == _QUEUED or after(last, seen) or message.resent >= allowed:
+            waits = index not in fresh and (last == _QUEUED or after(last, seen))
+            if waits or message.resent >= allowed:
                 if run < index:
                     self._repairs.append((message.id, run, index - run))
                 run = index + 1
             else:
+                fresh.add(index)
                 message.again[index] = _QUEUED
                 message.resent += 1
         if run < stop:
