@@ -92,10 +92,11 @@ def test_a_change_by_the_clock_comes_while_requests_are_under_way() -> None:
 
 
 def test_changes_in_words() -> None:
-    assert change_title(parse_change("link=a->b,rate=5 Mbit/s,loss=2 %")) == "a->b at 5.00 Mbit/s, 2.0% loss"
+    assert change_title(parse_change("link=a->b,rate=5 Mbit/s,loss=2 %")) == "a->b at 5.00 Mbit/s, 2.0 % loss"
     assert change_title(parse_change("link=a->b,up=false")) == "a->b down"
     assert change_title(parse_change("link=a->b,up=true")) == "a->b up"
     assert change_title(parse_change("device=a,load=2")) == "a at load 2"
+    assert change_title(parse_change("link=a->b,snr=4 dB")) == "a->b at 4 dB SNR"
 
 
 def test_traces_of_an_earlier_run_do_not_stay_beside_new_ones(tmp_path: Path) -> None:

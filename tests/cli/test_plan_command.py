@@ -21,6 +21,7 @@ from airloom.files import decode_value, read_value, write_value
 
 ROOT = Path(__file__).parents[2]
 PROFILE, FIGURE_2 = "examples/figure2_profile.json", "examples/figure2.yaml"
+RADIO = "examples/nr_uplink.yaml"
 SLOW_CORE = ("--no-framing", "--set", "link=mec->cloud,rate=0.5 Mbit/s")
 
 
@@ -152,6 +153,9 @@ def test_a_result_that_stays(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", FIGURE_2, FIGURE_2], "not JSON"),
         (["plan", PROFILE, FIGURE_2, "--set", "link=mec->mars,rate=1 bps"], "--set: no link mec->mars: there are"),
         (["plan", PROFILE, FIGURE_2, "--set", "link=mec->cloud,rate=0"], "a rate must be above 0"),
+        (["plan", PROFILE, FIGURE_2, "--set", "link=ue->mec,snr=4 dB"], "ue->mec has no SNR, as it is no 5G radio"),
+        (["plan", PROFILE, RADIO, "--set", "link=ue->gnb,loss=1 %"], "rate and loss follow from its SNR: give snr"),
+        (["plan", PROFILE, RADIO, "--set", "link=ue->gnb,rate=1 Mbit/s"], "rate and loss follow from its SNR"),
         (["plan", PROFILE, FIGURE_2, "--keep-on-ue", "4"], "--keep-on-ue: expected 0..3 or an operator's name"),
         (["plan", PROFILE, FIGURE_2, "--keep-on-ue", "layer9"], "--keep-on-ue: expected 0..3"),
         (["plan", PROFILE, FIGURE_2, "--runner-ups", "-1"], "--runner-ups: must not be negative"),

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHANGE",
         action="append",
         default=[],
-        help="plan for a changed network: 'link=mec->cloud,rate=5 Mbit/s' (also delay, loss, up, both) or "
-        "'device=mec,load=2'; may be repeated",
+        help="plan for a changed network: 'link=mec->cloud,rate=5 Mbit/s' (also delay, loss, up, both; snr "
+        "of a 5G radio) or 'device=mec,load=2'; may be repeated",
     )
 
 
@@ -125,11 +125,9 @@ def conditions_of(texts: list[str], topology: Topology) -> Conditions:
     from airloom.core.topology import Conditions
 
     conditions = Conditions()
-    links = {(link.src, link.dst) for link in topology.links}
-    devices = {device.id for device in topology.devices}
     for text in texts:
         change = parse_change(text, where="--set")
-        check_names(change, links, devices, where="--set")
+        check_names(change, topology, where="--set")
         conditions = merged(conditions, change)
     return conditions
 

@@ -10,7 +10,7 @@ import msgspec
 from airloom import units
 from airloom.config.nr import parse_snr
 from airloom.config.strict_yaml import Entry, Quantity, convert
-from airloom.core.topology import Conditions, DeviceState, LinkState
+from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.errors import ConfigError
 
 S = TypeVar("S", LinkState, DeviceState)
@@ -107,12 +107,20 @@ def _over(old: LinkState, new: LinkState) -> LinkState:
     )
 
 
-def check_names(conditions: Conditions, links: set[tuple[str, str]], devices: set[str], *, where: str) -> None:
-    """Every link and device of `conditions` must be one of the topology's."""
-    for link in conditions.links:
-        if (link.src, link.dst) not in links:
+def check_names(conditions: Conditions, topology: Topology, *, where: str) -> None:
+    """Every link and device of `conditions` must be one of the topology's, and have what is changed."""
+    links = {(link.src, link.dst): link for link in topology.links}
+    for state in conditions.links:
+        name = f"{state.src}->{state.dst}"
+        link = links.get((state.src, state.dst))
+        if link is None:
             known = ", ".join(sorted(f"{src}->{dst}" for src, dst in links))
-            raise ConfigError(f"no link {link.src}->{link.dst}: there are {known}", where=where)
+            raise ConfigError(f"no link {name}: there are {known}", where=where)
+        if state.snr_db is not None and link.nr is None:
+            raise ConfigError(f"{name} has no SNR, as it is no 5G radio (`nr`): give its rate or loss", where=where)
+        if link.nr is not None and (state.rate_bps is not None or state.loss is not None):
+            raise ConfigError(f"{name} is a 5G radio, rate and loss follow from its SNR: give snr", where=where)
+    devices = {device.id for device in topology.devices}
     for device in conditions.devices:
         if device.id not in devices:
             raise ConfigError(f"no device {device.id!r}: there are {', '.join(sorted(devices))}", where=where)
@@ -124,7 +132,8 @@ def change_title(change: Conditions) -> str:
     for link in change.links:
         says = [units.format_rate(link.rate_bps)] if link.rate_bps is not None else []
         says += [f"{units.format_seconds(link.delay_s)} delay"] if link.delay_s is not None else []
-        says += [f"{link.loss:.1%} loss"] if link.loss is not None else []
+        says += [f"{units.format_percent(link.loss)} loss"] if link.loss is not None else []
+        says += [f"{link.snr_db:g} dB SNR"] if link.snr_db is not None else []
         shown = f"at {', '.join(says)}" if says else "up"
         parts.append(f"{link.src}->{link.dst} {shown if link.up else 'down'}")
     for device in change.devices:

@@ -112,13 +112,11 @@ def load_run(path: Path) -> RunConfig:
         )
     topology_path = _named(path, entry.topology, "topology")
     topology = load_topology(topology_path, result_returns=entry.result_returns)
-    links = {(link.src, link.dst) for link in topology.links}
-    devices = {device.id for device in topology.devices}
     changes = []
     for i, change in enumerate(entry.changes):
         place = at(where, f"$.changes[{i}]")
         conditions = to_conditions(change, place=place)
-        check_names(conditions, links, devices, where=place)
+        check_names(conditions, topology, where=place)
         changes.append(conditions)
     floor = None
     if entry.min_accuracy is not None:

@@ -42,6 +42,7 @@ def make_plan(
     for p, (host, stop) in enumerate(zip(problem.hosts, solution.stops, strict=True)):
         if stop == start:
             continue
+        carried = crossings.get(at, ()) if p > at else ()
         stage = Stage(
             id=f"s{len(stages)}",
             device=host.device,
@@ -49,15 +50,17 @@ def make_plan(
             stop=stop,
             inputs=ids[start],
             outputs=ids[stop],
-            predicted_s=host.stage_s(start, stop),
+            predicted_s=host.stage_s(start, stop) + _decoding_s(carried) + _coding_s(crossings.get(p, ())),
         )
-        carried = crossings.get(at, ()) if p > at else ()
         transfers.append(
             Transfer(
                 src=sender,
                 dst=stage.id,
                 slices=_slices(ids[start]),
-                route=tuple(_forward(problem.hops[at + k], option) for k, option in enumerate(carried)),
+                route=tuple(
+                    _forward(problem.hops[at + k], option)
+                    for k, option in enumerate(_uncoded(carried, coded_by_stage=bool(sender)))
+                ),
                 coding=carried[0].coding if carried else "raw",
                 accuracy_drop=sum(option.accuracy_drop for option in carried),
             )
@@ -95,6 +98,31 @@ def _slices(tensors: tuple[int, ...]) -> tuple[Slice, ...]:
 def _crossings(problem: Problem, stops: tuple[int, ...]) -> list[tuple[int, int, tuple[Option, ...]]]:
     """The hops `p..q-1` of every transfer of a cut, and how each of them carries it."""
     return [(p, q, best_crossing(problem.hops[p:q], stops[p])) for p, q in problem.crossings(stops)]
+
+
+# Stages code what they send and decode what they get, so that is their time and not the link's. A source that
+# runs nothing has no stage: what coding its input takes stays with the first hop.
+
+
+def _coding_s(route: Sequence[Option]) -> float:
+    return route[0].code_s if route else 0.0
+
+
+def _decoding_s(route: Sequence[Option]) -> float:
+    return route[-1].decode_s if route else 0.0
+
+
+def _uncoded(route: Sequence[Option], *, coded_by_stage: bool) -> list[Option]:
+    """A route without what the stages at its ends bear."""
+    last = len(route) - 1
+    return [
+        msgspec.structs.replace(
+            option,
+            code_s=0.0 if coded_by_stage and k == 0 else option.code_s,
+            decode_s=option.decode_s if k < last else 0.0,
+        )
+        for k, option in enumerate(route)
+    ]
 
 
 def _forward(hop: HopCost, option: Option) -> Hop:
@@ -195,6 +223,7 @@ def predicted_j(problem: Problem, stops: tuple[int, ...], topology: Topology) ->
         start = stop
     for p, q, options in _crossings(problem, stops):
         joules += sum(option.energy_j for option in options)
+        joules += problem.hosts[p].energy_w * _coding_s(options) + problem.hosts[q].energy_w * _decoding_s(options)
         if problem.result_returns:
             joules += sum(hop.back.energy_j for hop in problem.hops[p:q])
     return joules
