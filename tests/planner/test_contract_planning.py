@@ -215,7 +215,7 @@ def test_a_host_that_runs_nothing_neither_decodes_nor_codes_again() -> None:
     assert second.predicted_s == pytest.approx(0.001 + 8 * second.nbytes / 3e7)
     near, far = plan.stages  # the stages at the ends bear the coding
     coded = next(o for o in problem.hops[0].options[near.stop] if o.coding == transfer.coding)
-    decoded = next(o for o in problem.hops[1].options[near.stop] if o.coding == transfer.coding)
+    decoded = next(o for o in problem.hops[1].relayed[near.stop] if o.coding == transfer.coding)
     assert near.predicted_s == pytest.approx(problem.hosts[0].stage_s(0, near.stop) + coded.code_s)
     assert far.predicted_s == pytest.approx(problem.hosts[2].stage_s(near.stop, 4) + decoded.decode_s)
     assert decoded.decode_s > 0.0
