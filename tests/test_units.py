@@ -87,3 +87,8 @@ def test_format_bytes() -> None:
     assert [units.format_bytes(n) for n in (0, 40, 1024, 65536, 3 * 2**20)] == [
         "0 B", "40 B", "1.00 KiB", "64.0 KiB", "3.00 MiB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.0534, "+5.3 %"), (-0.05, "-5.0 %"), (-1e-6, "0.0 %"), (0.0, "0.0 %")])
+def test_deviations_have_a_sign_unless_they_are_nothing(ratio: float, said: str) -> None:
+    assert units.format_deviation(ratio) == said

@@ -167,3 +167,9 @@ def format_decibels(decibels: float) -> str:
 def format_percent(ratio: float) -> str:
     """`0.053` -> `5.3 %`."""
     return f"{100 * ratio:.1f} %"
+
+
+def format_deviation(ratio: float) -> str:
+    """`-0.053` -> `-5.3 %`, and what rounds to nothing has no sign."""
+    text = f"{100 * ratio:+.1f} %"
+    return text if text not in ("-0.0 %", "+0.0 %") else "0.0 %"

@@ -55,9 +55,9 @@ def summary_table(summary: Summary) -> str:
 
 
 def predictions_table(summary: Summary) -> str:
-    """Predicted beside measured as text; empty where nothing was predicted."""
+    """Predicted beside measured (or simulated) as text; empty where nothing was predicted."""
     from airloom.cli.terminal import table
-    from airloom.units import format_seconds
+    from airloom.units import format_deviation, format_seconds
 
     rows = []
     for s in summary.schemes:
@@ -70,10 +70,11 @@ def predictions_table(summary: Summary) -> str:
                     phase.name,
                     format_seconds(phase.predicted_s.value),
                     "–" if phase.p50_s is None else format_seconds(phase.p50_s.value),
-                    "–" if phase.error is None else f"{100 * phase.error:+.1f} %",
+                    "–" if phase.error is None else format_deviation(phase.error),
                 ]
             )
-    return table(rows, ["scheme", "phase", "predicted", "measured p50", "off by"], "llrrr") if rows else ""
+    came = "simulated p50" if summary.simulated else "measured p50"
+    return table(rows, ["scheme", "phase", "predicted", came, "off by"], "llrrr") if rows else ""
 
 
 def accuracy_tables(summary: Summary) -> str:
@@ -110,7 +111,7 @@ def accuracy_tables(summary: Summary) -> str:
     if not rows:
         return ""
     header = ["accuracy", "floor", "clean", "planned", "predicted", "least", "measured", "with gaps", "missing", "most"]
-    parts = [table(rows, [*header, "repairs", "bytes"])]
+    parts = [table(rows, [*header, "repairs", "sent again"])]
     if ways:
         parts.append(table(ways, ["carried", "link", "coding", "MCS", "messages", "missing", "most"], "lllrrrr"))
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])

@@ -50,6 +50,8 @@ def draw_timeline(
     marks: Sequence[Mark],
     expected: Sequence[Expected],
     set_rates: Mapping[Link, Points],
+    *,
+    simulated: bool = False,
 ) -> str:
     """Three panels over one time axis: who ran which operators, latency of requests, link rates.
 
@@ -75,7 +77,8 @@ def draw_timeline(
         svg.line(at(tick), top_y, at(tick), height - 30, "grid")
         svg.text(at(tick), height - 12, format_seconds(tick) if tick else "0", "small soft mid")
     _plan(svg, top_y, series, moves, num_operators, at, end)
-    _latency(svg, top_y + PLAN_H + GAP, series, expected, at, end)
+    came = "simulated" if simulated else "measured"
+    _latency(svg, top_y + PLAN_H + GAP, series, expected, at, end, came)
     if rates or truth:
         _rates(svg, top_y + PLAN_H + GAP + LATENCY_H + GAP, rates, truth, series.chain, at, end)
     for k, mark in enumerate(marks):
@@ -117,13 +120,19 @@ def _plan(
 
 
 def _latency(
-    svg: Svg, y: float, series: Series, expected: Sequence[Expected], at: Callable[[float], float], end: float
+    svg: Svg,
+    y: float,
+    series: Series,
+    expected: Sequence[Expected],
+    at: Callable[[float], float],
+    end: float,
+    came: str,
 ) -> None:
     done = [s for s in series.served if s.outcome == RESULT]
     took = sorted(s.took_s for s in done)
     top = 1.15 * max([took[int(0.99 * (len(took) - 1))] if took else 0.0, *(e.predicted_s for e in expected), 1e-9])
     svg.text(LEFT - 10, y + 12, "latency", "small soft end")
-    svg.text(WIDTH - RIGHT + 10, y + 12, "measured", "small soft")
+    svg.text(WIDTH - RIGHT + 10, y + 12, came, "small soft")
     for tick in ticks(top, 3):
         level = y + LATENCY_H * (1 - tick / top)
         svg.line(LEFT, level, WIDTH - RIGHT, level, "grid")

@@ -36,7 +36,10 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
         _accuracy(summary),
         _timeline(run, scheme, judged),
         _section("Stages", "Operators as each host ran them, beside what the profile predicts.",
-                 tables.stages_table(summary.schemes, scheme.series.chain, record.operators if record else ())),
+                 tables.stages_table(
+                     summary.schemes, scheme.series.chain, record.operators if record else (),
+                     simulated=summary.simulated,
+                 )),
         _section("Bytes", "On the wire over the whole run, framing included.", tables.bytes_table(summary.schemes)),
         _section("Conditions", "", tables.conditions_list(record, summary)),
     ]  # fmt: skip
@@ -172,7 +175,10 @@ def _latency(run: Run, summary: Summary) -> str:
             rows.append(Row(s.title, phase.name if len(s.phases) > 1 else "", took, predicted, judged))
     body = [f'<div class="wide">{draw_latency(rows)}</div>', tables.schemes_table(summary)]
     if any(s.phases for s in summary.schemes):
-        body += ["<h3>Predicted beside measured</h3>", tables.predictions_table(summary)]
+        body += [
+            f"<h3>Predicted beside {'simulated' if summary.simulated else 'measured'}</h3>",
+            tables.predictions_table(summary),
+        ]
     lead = (
         "A dot is a request; the band is the middle half, the tall bar p50, the short one p95; the diamond is what "
         "the planner predicted."
@@ -242,7 +248,15 @@ def _timeline(run: Run, scheme: SchemeRun, judged: SchemeSummary) -> str:
     )
     marks.sort(key=lambda m: m.at_s)
     set_rates = _set_rates(run, start_of)
-    drawing = draw_timeline(series, judged.moves, num_operators, marks, expected, set_rates)
+    drawing = draw_timeline(
+        series,
+        judged.moves,
+        num_operators,
+        marks,
+        expected,
+        set_rates,
+        simulated=bool(run.record and run.record.simulated),
+    )
     changes = len(judged.moves) - 1
     moved = {0: "It never moved.", 1: "It moved once."}.get(changes, f"It moved {changes} times.")
     return _section(

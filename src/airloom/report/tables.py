@@ -8,7 +8,7 @@ from airloom.core.run import RunRecord
 from airloom.report.figure import Figure
 from airloom.report.markup import colour, esc, number
 from airloom.report.summary import SchemeSummary, Summary
-from airloom.units import format_bytes, format_joules, format_percent, format_seconds
+from airloom.units import format_bytes, format_deviation, format_joules, format_percent, format_seconds
 
 
 def html_table(
@@ -27,7 +27,7 @@ def html_table(
 
 
 def _signed(error: float | None) -> str:
-    return '<span class="none">–</span>' if error is None else f"{100 * error:+.1f} %"
+    return '<span class="none">–</span>' if error is None else format_deviation(error)
 
 
 def _lost(scheme: SchemeSummary) -> str:
@@ -54,7 +54,7 @@ def schemes_table(summary: Summary) -> str:
 
 
 def predictions_table(summary: Summary) -> str:
-    """Predicted beside measured, for each scheme and phase."""
+    """Predicted beside measured (or simulated), for each scheme and phase."""
     rows = []
     for s in summary.schemes:
         for k, phase in enumerate(s.phases):
@@ -64,11 +64,14 @@ def predictions_table(summary: Summary) -> str:
                 _signed(phase.error), number(phase.p95_s, format_seconds),
             ]  # fmt: skip
             rows.append(("judged" if s.name == summary.judged else "", cells))
-    header = ["Scheme", "Phase", "Results", "Predicted", "Measured p50", "Predicted off by", "Measured p95"]
+    came = "Simulated" if summary.simulated else "Measured"
+    header = ["Scheme", "Phase", "Results", "Predicted", f"{came} p50", "Predicted off by", f"{came} p95"]
     return html_table(header, rows, left=2)
 
 
-def stages_table(schemes: Sequence[SchemeSummary], chain: Sequence[str], operators: Sequence[str]) -> str:
+def stages_table(
+    schemes: Sequence[SchemeSummary], chain: Sequence[str], operators: Sequence[str], *, simulated: bool = False
+) -> str:
     """Each stage as it ran."""
     rows = []
     for s in schemes:
@@ -85,7 +88,8 @@ def stages_table(schemes: Sequence[SchemeSummary], chain: Sequence[str], operato
                 _signed(stage.error), number(stage.p95_s, format_seconds),
             ]  # fmt: skip
             rows.append(("group" if k == 0 else "", cells))
-    header = ["Scheme", "Host", "Operators", "Runs", "Predicted", "Measured p50", "Predicted off by", "Measured p95"]
+    came = "Simulated" if simulated else "Measured"
+    header = ["Scheme", "Host", "Operators", "Runs", "Predicted", f"{came} p50", "Predicted off by", f"{came} p95"]
     return html_table(header, rows, left=2)
 
 
@@ -110,7 +114,7 @@ def accuracy_table(summary: Summary) -> str:
         rows.append(("judged" if s.name == summary.judged else "", cells))
     header = [
         "Scheme", "Floor", "Nothing lost", "Planned", "Predicted", "Least predicted", "Measured", "Results with gaps",
-        "Missing, mean", "Missing, most", "Repairs", "Repair bytes",
+        "Missing, mean", "Missing, most", "Repairs", "Bytes sent again",
     ]  # fmt: skip
     caption = "Planned before the run; predicted from what was missing in each result; repairs are for one result."
     return html_table(header, rows, caption=caption)
