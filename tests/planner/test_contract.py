@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airloom.core.coding import RAW, Coding
+from airloom.core.coding import Coding
+from airloom.core.framing import Framing
 from airloom.core.tolerance import Contract, Curve, CutTolerance, Tolerance
 from airloom.core.topology import Device, Link, NrRadio, Topology
 from airloom.errors import Infeasible, ProfileMismatch
@@ -15,9 +16,10 @@ from airloom.planner.contract import (
     bearable,
     check_contract,
     expected_accuracy,
-    find_tolerance,
     hop_budgets,
     hop_floors,
+    measured_at,
+    runs_rest,
 )
 
 CURVE = Curve(kind="pchip", parameters=(0.0, 0.5, 1.0, 0.8, 0.7, 0.2), margin=0.01)
@@ -86,10 +88,17 @@ def test_what_a_cut_bears() -> None:
 def test_the_figures_of_whole_blocks_of_the_nearest_size_are_taken() -> None:
     burst, large, single = entry(), entry(block_bytes=3777), entry(pattern="random")
     tolerance = agreed(0.7, single, large, burst, entry(2)).tolerance
-    assert find_tolerance(tolerance, 1, INT8) is burst
-    assert find_tolerance(tolerance, 1, INT8, block_bytes=4000) is large
-    assert find_tolerance(tolerance, 1, RAW) is None
-    assert find_tolerance(agreed(0.7, single).tolerance, 1, INT8) is single
+    assert measured_at(tolerance, 1, Framing()) == {INT8: burst}
+    assert measured_at(tolerance, 1, Framing(block_bytes=4000))[INT8] is large
+    assert measured_at(tolerance, 3, Framing()) == {}
+    assert measured_at(agreed(0.7, single).tolerance, 1, Framing())[INT8] is single
+
+
+def test_tuned_weights_follow_only_hops_beyond_which_one_host_computes() -> None:
+    topology, hosts = way(0.1, 0.1, 0.1)
+    assert runs_rest(topology, hosts) == (False, False, True)
+    silent = tuple(msgspec.structs.replace(d, computes=d.id in (hosts[0], hosts[2])) for d in topology.devices)
+    assert runs_rest(msgspec.structs.replace(topology, devices=silent), hosts) == (True, True, True)
 
 
 def test_contracts_that_cannot_be_kept_are_refused_in_one_line() -> None:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,7 @@ from airloom.core.topology import Conditions, Device, Link, LinkState, Topology
 from airloom.errors import Infeasible, ProfileMismatch
 from airloom.planner.accuracy import fit
 from airloom.planner.chain import Solution, runner_ups, solve
-from airloom.planner.coded import measured_at
-from airloom.planner.contract import bearable, expected_accuracy
+from airloom.planner.contract import bearable, expected_accuracy, measured_at
 from airloom.planner.planning import make_plan, price_plan
 from airloom.planner.pricing import build_problem
 
@@ -123,11 +123,11 @@ def test_one_lossy_hop_is_planned_as_well_as_by_trying_everything(
 
     back_s = 0.003 + 8 * framing.wire_nbytes((40,)) / 1e8
     ue, mec = prof.operators[0].compute_s * 20, prof.operators[0].compute_s * 2
-    links = [(c.rate_bps, c.loss, c.mcs, 3777) for c in choices] or [(rate, loss, None, 1152)]
+    links = [(c.rate_bps, c.loss, c.mcs) for c in choices] or [(rate, loss, None)]
     found = [(4 * ue, "raw", None, 0.0)]
-    for cut, (bps, lost, mcs, unit) in itertools.product(range(4), links):
+    for cut, (bps, lost, mcs) in itertools.product(range(4), links):
         ways: list[tuple[str, int, float, float]] = [("raw", prof.cuts[cut].nbytes, 0.0, 0.0)]
-        for known_entry in measured_at(contract, cut, unit):
+        for known_entry in measured_at(contract.tolerance, cut, framing).values():
             bears = bearable(known_entry, floor)
             if bears >= 0.0:
                 name = known_entry.coding.name
@@ -259,12 +259,17 @@ def test_a_radio_link_that_is_down_carries_nothing() -> None:
     assert solve(problem).stops == (4, 4)
 
 
-def test_block_size_nearest_to_the_link() -> None:
-    both = tolerance(entry(2, "raw", 100_000, fall=2.0), entry(2, "raw", 100_000, fall=0.1, block=3777))
-    contract = Contract(tolerance=both, min_accuracy=0.8)
-    assert [e.block_bytes for e in measured_at(contract, 2, 1152)] == [1152]
-    assert [e.block_bytes for e in measured_at(contract, 2, 4000)] == [3777]
-    assert measured_at(contract, 1, 1152) == ()
+def test_tuned_weights_are_not_offered_where_another_host_could_run_the_rest() -> None:
+    """The gNB would decode and hand over to the MEC host, which runs the weights as they were."""
+    known = tolerance(entry(1, "structured+neighbours+tuned", 9_000, fall=0.1), entry(1, "structured", 9_000, fall=0.1))
+    contract, net = Contract(tolerance=known, min_accuracy=0.84), relayed()
+    every = tuple(msgspec.structs.replace(device, computes=True) for device in net.devices)
+    offered = []
+    for topology in (net, msgspec.structs.replace(net, devices=every)):
+        problem = build_problem(topology, ("ue", "gnb", "mec"), {"": profile()}, contract=contract)
+        offered.append([{o.coding for o in hop.options[1]} for hop in problem.hops])
+    both = {"raw", "structured+neighbours+tuned", "structured"}
+    assert offered == [[both, both], [{"raw", "structured"}, both]]
 
 
 def test_what_pruning_adds_over_the_cut_after_the_pooling_is_said() -> None:

@@ -17,7 +17,7 @@ from airloom.core.value import canonical_json, digest
 from airloom.engine.config import HostConfig
 from airloom.engine.messages import BLOB, GAPS, UNKNOWN_DROP, Frame, Gap, Mode, Parcel
 from airloom.errors import WireError
-from airloom.planner.contract import check_contract, expected_accuracy, find_tolerance
+from airloom.planner.contract import check_contract, expected_accuracy, measured_at
 from airloom.wire.gaps import decode_gaps, encode_gaps, merged, units_missing
 
 _BP = 10_000
@@ -37,11 +37,11 @@ class Codings:
 
     def __init__(self, config: HostConfig) -> None:
         self.contract = contract = config.contract
-        self._rooms = config.framing.coded_rooms
+        self._framing, self._rooms = config.framing, config.framing.coded_rooms
         self._key = self._coded_key = graph_key(config.profile.graph_digest)
         self._codings: tuple[Coding, ...] = (RAW,)
         self._index: dict[str, int] = {RAW.name: 0}
-        self._entries: dict[tuple[int, int], CutTolerance | None] = {}
+        self._entries: dict[int, dict[Coding, CutTolerance]] = {}
         if contract is not None:
             check_contract(contract, config.profile.graph_digest)
             tolerance = contract.tolerance
@@ -66,13 +66,11 @@ class Codings:
 
     def entry(self, cut: int, index: int) -> CutTolerance | None:
         """What a cut bears under a coding; None where nobody measured it."""
-        key = (cut, index)
-        if key not in self._entries:
-            known = self.contract is not None and 0 <= index < len(self._codings)
-            self._entries[key] = (
-                find_tolerance(self.contract.tolerance, cut, self._codings[index]) if self.contract and known else None
-            )
-        return self._entries[key]
+        if self.contract is None or not 0 <= index < len(self._codings):
+            return None
+        if cut not in self._entries and cut in self.contract.tolerance.by_cut:  # peers name cuts that there are not
+            self._entries[cut] = measured_at(self.contract.tolerance, cut, self._framing)
+        return self._entries.get(cut, {}).get(self._codings[index])
 
     def refusal(self, frame: Frame) -> str:
         """Why a frame is none of ours, "" where it is."""

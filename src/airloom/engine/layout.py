@@ -8,7 +8,7 @@ from airloom.core.coding import Coding, parse_coding
 from airloom.core.plan import Plan, Stage, Transfer
 from airloom.engine.config import HostConfig
 from airloom.errors import ConfigError, ProfileMismatch
-from airloom.planner.contract import find_tolerance
+from airloom.planner.contract import measured_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +136,17 @@ def _coding(
         raise ConfigError(
             f"coding {coding.name!r} needs the tolerance profile that the plan was made with", where=where
         )
-    if find_tolerance(config.contract.tolerance, cut, coding) is None:
+    if coding not in measured_at(config.contract.tolerance, cut, config.framing):
         raise ConfigError(f"the tolerance profile has no coding {coding.name!r} for cut {cut}", where=where)
     alone = len(out_of[transfer.src]) == 1 and len(into[transfer.dst]) == 1
     if not alone or not transfer.dst or tensors != config.cut_tensors(cut) or stages[transfer.dst].start != cut:
         raise ConfigError("only the whole live set from one stage to the next can be coded: leave it raw", where=where)
+    if coding.tuned and stages[transfer.dst].stop != config.num_operators:
+        raise ConfigError(
+            f"weights tuned for cut {cut} are those of all that follows: a stage that decodes {coding.name!r} runs to "
+            "the end",
+            where=where,
+        )
     return coding
 
 

@@ -22,7 +22,7 @@ from airloom.engine.outbox import Outbox
 from airloom.engine.peers import Peers
 from airloom.engine.radios import link_choices
 from airloom.errors import NoRoute
-from airloom.planner.contract import hop_floors
+from airloom.planner.contract import hop_floors, runs_rest
 from airloom.planner.pricing import hop_cost, host_cost
 from airloom.planner.route import chain
 from airloom.planner.wave import step
@@ -225,19 +225,23 @@ class Wave:
             self._hop = None
             return
         link, back = config.topology.link(here, parent), config.topology.link(parent, here)
+        floor, tuned = self._terms(parent)
         self._hop = hop_cost(
             link, back, config.profile, config.framing,
             state=self._links.get((here, parent)), back_state=self._links.get((parent, here)),
-            result_returns=config.result_returns, contract=config.contract, floor=self._floor(parent),
+            result_returns=config.result_returns, contract=config.contract, floor=floor, tuned=tuned,
             choices=link_choices(link), back_choices=link_choices(back),
             factors=(config.own.factor * (1.0 + self.load), config.topology.device(parent).factor),
         )  # fmt: skip
 
-    def _floor(self, parent: str) -> float | None:
-        """What the hop to `parent` must leave, as everybody who plans for this topology has it."""
+    def _terms(self, parent: str) -> tuple[float | None, bool]:
+        """What the hop to `parent` must leave, as everybody who plans for this topology has it.
+
+        And whether tuned weights may follow it.
+        """
         contract, topology, here = self._config.contract, self._config.topology, self._config.device
         if contract is None:
-            return None
+            return None, False
         for source in (topology.source, here):
             try:
                 hosts = chain(topology, source, result_returns=self._config.result_returns)
@@ -245,8 +249,9 @@ class Wave:
                 continue
             hops = list(pairwise(hosts))
             if (here, parent) in hops:
-                return hop_floors(contract, topology, hosts)[hops.index((here, parent))]
-        return contract.tolerance.clean
+                position = hops.index((here, parent))
+                return hop_floors(contract, topology, hosts)[position], runs_rest(topology, hosts)[position]
+        return contract.tolerance.clean, False
 
     def _link_moved(self, key: tuple[str, str]) -> bool:
         """Whether the link differs from what was last priced by more than the policy's change."""

@@ -16,7 +16,6 @@ class Way(NamedTuple):
 
     Attributes:
         loss: probability that a block of the wire is lost: one IP packet.
-        block_bytes: of a radio link's transport block, which is lost whole; None where blocks are lost one by one.
         fixed_s: seconds of a transfer beside its bytes: overhead, propagation, the radio's repetitions.
         round_s: of a repair round: there and back.
         mcs: of a radio link.
@@ -26,7 +25,6 @@ class Way(NamedTuple):
     loss: float
     fixed_s: float
     round_s: float
-    block_bytes: int | None = None
     mcs: int | None = None
 
     @property
@@ -58,7 +56,6 @@ def ways(
             loss=choice.loss if state.loss is None or len(choices) > 1 else state.loss,
             fixed_s=fixed + choice.delay_s,
             round_s=turn + choice.delay_s,
-            block_bytes=choice.block_bytes,
             mcs=choice.mcs,
         )
         for choice in choices

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from airloom.core.coding import RAW, Coding
+from airloom.core.coding import RAW
 from airloom.core.framing import Framing
 from airloom.core.problem import Option
 from airloom.core.tolerance import Contract, CutTolerance
 from airloom.core.topology import Power
 from airloom.planner.carrying import Way, carry
-from airloom.planner.contract import bearable, expected_accuracy
+from airloom.planner.contract import bearable, expected_accuracy, measured_at
 
 
 class Terms(NamedTuple):
@@ -28,6 +28,7 @@ class Terms(NamedTuple):
 
     Attributes:
         floor: the least accuracy with this hop alone, 0 to 1.
+        tuned: offer codings with tuned weights (`contract.runs_rest`).
         src_factor, dst_factor: how much slower than the profile's machine the two hosts are.
     """
 
@@ -35,16 +36,7 @@ class Terms(NamedTuple):
     floor: float
     src_factor: float = 1.0
     dst_factor: float = 1.0
-
-
-def measured_at(contract: Contract, cut: int, block_bytes: int) -> tuple[CutTolerance, ...]:
-    """What is known of a cut: each coding once, chosen as `contract.find_tolerance` does."""
-    found: dict[Coding, tuple[tuple[bool, float], CutTolerance]] = {}
-    for entry in contract.tolerance.by_cut.get(cut, ()):
-        far = entry.pattern != "burst", abs(math.log(entry.block_bytes / block_bytes))
-        if entry.coding not in found or far < found[entry.coding][0]:
-            found[entry.coding] = far, entry
-    return tuple(entry for _, entry in found.values())
+    tuned: bool = True
 
 
 # A host prices its hop anew whenever its link has moved; what a cut bears does not move.
@@ -61,7 +53,7 @@ def coded_options(
         tensor_nbytes: of the cut's live set as it is; raw sends these.
     """
     options: list[Option] = []
-    for way, entry in _entries(cut, ways, framing, terms.contract):
+    for way, entry in _entries(cut, ways, framing, terms):
         share = _bearable(entry, terms.floor)
         if share < 0.0:
             continue
@@ -75,13 +67,13 @@ def relayed_options(
     """Every coding of a cut carried on as it came, whole: what a host does that runs nothing."""
     return tuple(
         _option(entry, tensor_nbytes, way, framing, power, terms, 0.0)
-        for way, entry in _entries(cut, ways, framing, terms.contract)
+        for way, entry in _entries(cut, ways, framing, terms)
     )
 
 
-def _entries(cut: int, ways: Sequence[Way], framing: Framing, contract: Contract) -> list[tuple[Way, CutTolerance]]:
-    room = framing.block_bytes - framing.block_overhead
-    return [(way, entry) for way in ways for entry in measured_at(contract, cut, way.block_bytes or room)]
+def _entries(cut: int, ways: Sequence[Way], framing: Framing, terms: Terms) -> list[tuple[Way, CutTolerance]]:
+    known = measured_at(terms.contract.tolerance, cut, framing)
+    return [(way, entry) for way in ways for entry in known.values() if terms.tuned or not entry.coding.tuned]
 
 
 def _option(

@@ -68,20 +68,30 @@ def hop_floors(contract: Contract, topology: Topology, chain: Sequence[str]) -> 
     return tuple(contract.tolerance.clean - budget for budget in hop_budgets(contract, topology, chain))
 
 
-def find_tolerance(
-    tolerance: Tolerance, cut: int, coding: Coding, *, block_bytes: float | None = None
-) -> CutTolerance | None:
-    """What `cut` bears under `coding`, None where that was not measured.
+def runs_rest(topology: Topology, chain: Sequence[str]) -> tuple[bool, ...]:
+    """For each hop of `chain`, whether whoever decodes what crosses it must run the model to its end.
+
+    Only the host that decodes a live set runs the weights that were tuned for it, and they are the
+    weights of all that follows: with a further host to hand over to, the rest would run others.
+    """
+    computes = [topology.device(id).computes for id in chain]
+    return tuple(sum(computes[p + 1 :]) <= 1 for p in range(len(chain) - 1))
+
+
+def measured_at(tolerance: Tolerance, cut: int, framing: Framing) -> dict[Coding, CutTolerance]:
+    """What is known of a cut: an entry for each coding.
 
     Whole blocks are lost on links, so `burst` figures go before `random` ones; of several block
-    sizes the nearest to `block_bytes` (by default the wire's payload of a block) is taken.
+    sizes the nearest to a block's payload on the wire is taken, whatever the link, since that is the
+    unit in which live sets are coded and losses are counted.
     """
-    framing = Framing()
-    near = block_bytes or framing.block_bytes - framing.block_overhead
-    found = [entry for entry in tolerance.cuts if entry.cut == cut and entry.coding == coding]
-    return min(
-        found, key=lambda entry: (entry.pattern != "burst", abs(math.log(entry.block_bytes / near))), default=None
-    )
+    room = framing.block_bytes - framing.block_overhead
+    found: dict[Coding, tuple[tuple[bool, float], CutTolerance]] = {}
+    for entry in tolerance.by_cut.get(cut, ()):
+        far = entry.pattern != "burst", abs(math.log(entry.block_bytes / room))
+        if entry.coding not in found or far < found[entry.coding][0]:
+            found[entry.coding] = far, entry
+    return {coding: entry for coding, (_, entry) in found.items()}
 
 
 def bearable(entry: CutTolerance, floor: float) -> float:

@@ -15,7 +15,7 @@ from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkSta
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
 from airloom.planner.carrying import carry, ways
 from airloom.planner.coded import Terms, coded_options, relayed_options
-from airloom.planner.contract import check_contract, hop_floors
+from airloom.planner.contract import check_contract, hop_floors, runs_rest
 
 # What the wire does (law 4).
 FRAMED = Framing()
@@ -99,6 +99,7 @@ def hop_cost(
     choices: Sequence[RadioChoice] = (),
     back_choices: Sequence[RadioChoice] = (),
     factors: tuple[float, float] = (1.0, 1.0),
+    tuned: bool = True,
 ) -> HopCost:
     """What the sender knows of its link downstream: every cut's price, and the result's way back.
 
@@ -110,6 +111,7 @@ def hop_cost(
         floor: the accuracy that this hop alone must leave (`contract.hop_floors`); None: the clean one.
         choices, back_choices: of a radio link, each MCS that it may use; empty for its own figures.
         factors: how much slower than the profile's machine the hosts at both ends are, load included.
+        tuned: whether codings with tuned weights are among the options (`contract.runs_rest`).
 
     Raises:
         NoRoute: the result returns and there is no link for it.
@@ -125,7 +127,7 @@ def hop_cost(
     onward = ways(link, state=state, choices=choices, back_delay_s=turn_s)
     terms = None
     if contract is not None:
-        terms = Terms(contract, contract.tolerance.clean if floor is None else floor, *factors)
+        terms = Terms(contract, contract.tolerance.clean if floor is None else floor, *factors, tuned)
     options: list[tuple[Option, ...]] = []
     relayed: list[tuple[Option, ...]] = []
     for index, cut in enumerate(profile.cuts):
@@ -238,7 +240,7 @@ def build_problem(
     floors = (None,) * len(pairs) if contract is None else hop_floors(contract, topology, chain)
     stretched = {d.id: d.factor * (1.0 + loads.get(d.id, DeviceState(id=d.id)).load) for d in devices}
     hops = []
-    for (here, there), floor in zip(pairs, floors, strict=True):
+    for (here, there), floor, tuned in zip(pairs, floors, runs_rest(topology, chain), strict=True):
         ahead, back = (here.id, there.id), (there.id, here.id)
         hops.append(
             hop_cost(
@@ -256,6 +258,7 @@ def build_problem(
                 choices=radio.get(ahead, ()),
                 back_choices=radio.get(back, ()),
                 factors=(stretched[here.id], stretched[there.id]),
+                tuned=tuned,
             )
         )
     return Problem(
