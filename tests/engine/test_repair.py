@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from engine_cases import MODEL, SMALL_CODING, chain_profile, contract, line
@@ -169,6 +171,52 @@ def test_gaps_of_a_blob_go_with_it_and_cost_accuracy_once() -> None:
     assert result["predicted_accuracy"] == finish.predicted_accuracy
     arrive = network.events("arrive", "gnb")[0].data
     assert (arrive["coding"], arrive["missing_share"]) == (SMALL_CODING.name, 0.5)
+
+
+def test_a_result_below_the_floor_is_a_failed_attempt_and_the_last_resort() -> None:
+    """3 of 4 units are lost however often it is sent; then the source runs the model itself, where it can."""
+    network = pump()
+    lose(network, "gnb", 1, 2, 3)
+    (finish,) = network.finishes
+    assert (finish.missing, finish.predicted_accuracy) == (0.0, pytest.approx(0.71))
+    tries = [e.data["reason"] for e in network.events("attempt")]
+    assert tries == ["first", *["below the floor"] * (len(tries) - 1)]
+    assert len(tries) > 2
+    refused = [e for e in network.events("drop") if e.data["reason"] == "below the floor"]
+    assert len(refused) == len(tries) - 1
+    assert all(e.data["predicted_accuracy"] < 0.60 for e in refused)
+
+    small = network.topology.devices[0]
+    devices = (msgspec.structs.replace(small, memory_bytes=10), *network.topology.devices[1:])
+    network = Pump(msgspec.structs.replace(network.topology, devices=devices), SMALL, contract=AGREED)
+    lose(network, "gnb", 1, 2, 3)
+    (finish,) = network.finishes
+    assert isinstance(finish.outcome, Parcel)
+    assert finish.missing > 0.5
+    assert 0.0 < finish.predicted_accuracy < 0.60
+    assert network.events("result")[0].data["predicted_accuracy"] == finish.predicted_accuracy
+
+
+def test_a_plan_with_tuned_weights_ends_where_they_begin() -> None:
+    tuned = msgspec.structs.replace(SMALL_CODING, tuned=True)
+    cuts = tuple(msgspec.structs.replace(entry, coding=tuned) for entry in AGREED.tolerance.cuts)
+    agreed = msgspec.structs.replace(AGREED, tolerance=msgspec.structs.replace(AGREED.tolerance, cuts=cuts))
+    config = HostConfig(device="ue", topology=LOSSY, profile=SMALL, contract=agreed)
+
+    def plan(*stops: int) -> Plan:
+        stages = [Stage(id=f"s{k}", device=("ue", "gnb", "mec")[k], start=start, stop=stop)
+                  for k, (start, stop) in enumerate(pairwise((0, *stops)))]  # fmt: skip
+        names = ["", *(stage.id for stage in stages), ""]
+        transfers = [Transfer(src=a, dst=b, slices=(), coding=tuned.name if (a, b) == ("s0", "s1") else "raw")
+                     for a, b in pairwise(names)]  # fmt: skip
+        return Plan(
+            model="chain", graph_digest=SMALL.graph_digest, problem_digest="", chain=("ue", "gnb", "mec"),
+            stops=(*stops, 5)[:3], predicted_s=0.1, stages=tuple(stages), transfers=tuple(transfers),
+        )  # fmt: skip
+
+    check_plan(plan(1, 5), config)
+    with pytest.raises(ConfigError, match="runs to the end"):
+        check_plan(plan(1, 3, 5), config)
 
 
 def test_raw_bytes_that_never_came_and_were_never_measured_leave_no_prediction() -> None:

@@ -4,11 +4,15 @@ Only the source retries. A request goes through the network in attempts; when on
 or may be crossing a host that went down, the next one starts. After the last one, or when the
 deadline comes as near as the source's own run would take, the source runs the model itself, racing
 what is still under way. The first result wins, whichever attempt it is of.
+
+Under an accuracy floor a result that is predicted to be below it is a failed attempt. It is kept,
+and is the outcome if nothing better comes by the deadline; its predicted accuracy says what it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from airloom.engine.attempts import Attempts, Route
 from airloom.engine.coded import Codings
@@ -18,7 +22,18 @@ from airloom.engine.messages import Frame, FrameKind, Parcel
 from airloom.engine.outbox import Outbox
 from airloom.errors import Cancelled, DeadlineExceeded, Overloaded, RequestError, StageFailed
 
+#: Drops of accuracy are rounded up hop by hop.
+_ROUNDING = 1e-3
 ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER = "attempt", "deadline", "local"
+
+
+class Result(NamedTuple):
+    """A result that came: of which attempt, what is missing, and its accuracy where that can be said."""
+
+    attempt: int
+    parcel: Parcel
+    missing_ppm: int
+    accuracy: float | None
 
 
 @dataclass(slots=True)
@@ -47,6 +62,7 @@ class Request:
     local: bool = False
     stranded: bool = False
     last_error: str = ""
+    spare: Result | None = None
 
 
 class Requests:
@@ -112,7 +128,7 @@ class Requests:
         if layout is None:
             if parcel.tensors != ids:
                 return self._out.drop("not the model's outputs", frame.request, frame.attempt)
-            return self._succeed(request, frame, parcel, frame.missing_ppm, frame.drop_bp)
+            return self._came(request, frame, parcel, frame.missing_ppm, frame.drop_bp)
         if frame.transfer not in layout.into[""] or (ids and parcel.tensors != layout.tensors[frame.transfer]):
             return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
         tried.parts[frame.transfer] = (frame, parcel)
@@ -123,7 +139,7 @@ class Requests:
         whole = Parcel(ids, tuple(held[id] for id in ids), gaps)
         heads = [part[0] for part in tried.parts.values()]
         missing_ppm, drop_bp = max(one.missing_ppm for one in heads), max(one.drop_bp for one in heads)
-        return self._succeed(request, frame, whole, missing_ppm, drop_bp)
+        return self._came(request, frame, whole, missing_ppm, drop_bp)
 
     def on_failure(self, frame: Frame, line: str) -> None:
         request = self._live.get(frame.request)
@@ -159,7 +175,9 @@ class Requests:
         request = self._live.get(number) if isinstance(number, int) else None
         if request is None:
             return
-        if kind == DEADLINE_TIMER:
+        if kind == DEADLINE_TIMER and request.spare is not None:
+            self._succeed(request, request.spare)
+        elif kind == DEADLINE_TIMER:
             why = f", last trouble: {request.last_error}" if request.last_error else ""
             tries = "1 attempt" if len(request.tries) == 1 else f"{len(request.tries)} attempts"
             line = f"request {request.id}: no result within {request.asked_s:.6g} s after {tries}{why}"
@@ -228,7 +246,11 @@ class Requests:
 
     def _give_up_if_idle(self, request: Request) -> None:
         """Nothing is under way and nothing is left to try. Lost frames may still come, failures not."""
-        if not any(tried.alive for tried in request.tries):
+        if any(tried.alive for tried in request.tries):
+            return
+        if request.spare is not None:
+            self._succeed(request, request.spare)
+        else:
             self._finish(request, StageFailed(f"request {request.id}: {request.last_error}"))
 
     def _timed_out(self, request: Request) -> None:
@@ -260,20 +282,36 @@ class Requests:
 
     # --- outcomes -----------------------------------------------------------------------------
 
-    def _succeed(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int, drop_bp: int) -> None:
-        tried = request.tries[frame.attempt]
+    def _came(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int, drop_bp: int) -> None:
+        """A whole result: the outcome, unless the floor asks for a better one."""
+        result = Result(frame.attempt, parcel, missing_ppm, self._codings.accuracy(drop_bp))
+        floor = None if self._codings.contract is None else self._codings.contract.min_accuracy
+        value = -1.0 if result.accuracy is None else result.accuracy
+        if floor is None or value >= floor - _ROUNDING:
+            return self._succeed(request, result)
+        self._out.drop("below the floor", request.id, frame.attempt, predicted_accuracy=result.accuracy)
+        if request.spare is None or value > (request.spare.accuracy or -1.0):
+            request.spare = result
+        request.last_error = "too much was missing for the accuracy that was demanded"
+        if request.tries[frame.attempt].alive:
+            request.tries[frame.attempt].alive = False
+            self._next(request, "below the floor")
+        return None
+
+    def _succeed(self, request: Request, result: Result) -> None:
+        _, parcel, missing_ppm, accuracy = result
+        tried = request.tries[result.attempt]
         tried.alive = False
         took_s = self._out.now_s - tried.began_s
         expected_s = tried.route.predicted_s * (1 + tried.ahead)
-        if tried.route.hosts and expected_s > 0:
+        if tried.route.hosts and expected_s > 0 and result is not request.spare:
             self._surprise = max(1.0, self._surprise + 0.2 * (min(took_s / expected_s, 10.0) - self._surprise))
-        accuracy = self._codings.accuracy(drop_bp)
         self._out.emit(
             "result",
             {"nbytes": parcel.nbytes, "missing_share": missing_ppm / 1e6, "predicted_s": tried.route.known_s,
              "attempts": len(request.tries), "mode": tried.route.mode,
              **({} if self._codings.contract is None else {"predicted_accuracy": accuracy})},
-            request.id, frame.attempt, self._out.now_s - request.submitted_s,
+            request.id, result.attempt, self._out.now_s - request.submitted_s,
         )  # fmt: skip
         self._close(request)
         self._out.add(Finish(request.id, parcel, missing_ppm / 1e6, accuracy))
