@@ -233,7 +233,7 @@ FLOOR = ["--tolerance", "examples/tolerance.json", "--min-accuracy"]
 
 def test_an_accuracy_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "plan.json"
-    assert main([*LOSSY, *FLOOR, "0.88", "--json", str(path)]) == 0
+    assert main([*LOSSY, *FLOOR, "88 %", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     assert "int8+structured+neighbours, 25.0 % missing of" in out
     assert "92.4 % with nothing lost, floor 88.0 %" in out
@@ -282,6 +282,7 @@ def test_mcs_is_chosen_with_the_cut_and_compared_with_link_adaptation(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        ([*FLOOR, "88"], "--min-accuracy: an accuracy is above 0 and at most 1 (0.85 is 85 %), got 88"),
         (["--min-accuracy", "0.8"], "--min-accuracy: a floor needs to know what loss costs"),
         ([*FLOOR, "0.95"], "cannot be had: resnet20 reaches 0.924"),
         ([*FLOOR, "0"], "--min-accuracy: an accuracy is above 0"),
@@ -295,6 +296,12 @@ def test_floors_that_cannot_be(words: list[str], says: str, capsys: pytest.Captu
     assert len(captured.err.splitlines()) == 1
 
 
+def test_a_floor_that_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*LOSSY, *FLOOR, "much"])
+    assert "--min-accuracy: an accuracy reads 0.88 or '88 %', got 'much'" in capsys.readouterr().err
+
+
 def test_a_tolerance_profile_of_another_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base = read_value(ROOT / "examples/resnet20.json", Profile)
     other = tmp_path / "p.json"
@@ -302,3 +309,6 @@ def test_a_tolerance_profile_of_another_model(capsys: pytest.CaptureFixture[str]
     assert main(["plan", str(other), "examples/loss_tolerant.yaml", *FLOOR, "0.8"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the tolerance profile is of resnet20" in line
+    assert main(["plan", PROFILE, "examples/loss_tolerant.yaml", *FLOOR, "0.8"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is of resnet20, the profile of figure2, which names no graph" in line

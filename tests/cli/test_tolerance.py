@@ -57,10 +57,11 @@ def test_a_table_a_cut_and_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--codings", "raw,structured+neighbours", "--floor", "0.1") == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].endswith("20 samples of test.npz")
-    assert out[2] == "cut 3"
-    assert out[3].split()[:4] == ["coding", "errors", "bytes", "blocks"]
-    assert out[3].endswith("at 0 %  at 50 %  bears at 10 %")
-    assert [line.split()[:2] for line in out[4:6]] == [["raw", "300"], ["structured+neighbours", "300"]]
+    assert out[1] == "top-1 in per cent at each share of blocks lost"
+    assert out[3] == "cut 3"
+    assert out[4].split()[:4] == ["coding", "errors", "bytes", "blocks"]
+    assert out[4].endswith("at 0 %  at 50 %  bears at 10 %")
+    assert [line.split()[:2] for line in out[5:7]] == [["raw", "300"], ["structured+neighbours", "300"]]
     assert out[-1] == "wrote tolerance.json"
     profile = read_value(Path("tolerance.json"), Tolerance)
     assert [entry.coding.name for entry in profile.cuts] == ["raw", "structured+neighbours"]
@@ -105,7 +106,7 @@ def test_stopped_it_goes_on_where_it_was(capsys: pytest.CaptureFixture[str], mon
     assert Ledger(Path("tolerance.json"), "others").kept.cuts == ()
     assert run("--codings", "raw,random") == 0
     assert measured == ["random"]
-    assert "1 of 2 were measured before" in capsys.readouterr().err
+    assert "1 of 2 curves were measured before" in capsys.readouterr().err
     assert not Path(".tolerance.json.part").exists()
 
 

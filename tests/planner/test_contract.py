@@ -106,5 +106,13 @@ def test_contracts_that_cannot_be_kept_are_refused_in_one_line() -> None:
     check_contract(agreed(None), "")
     with pytest.raises(ProfileMismatch, match=r"of net \(sha256:aa\).*airloom tolerance"):
         check_contract(agreed(0.7), "sha256:cc")
+    check_contract(agreed(0.7), "", model="net")
+    with pytest.raises(ProfileMismatch, match="is of net, the profile of other, which names no graph"):
+        check_contract(agreed(0.7), "", model="other")
+    known = agreed(0.7, entry())
+    last = known.tolerance.cuts[0].cut
+    check_contract(known, "sha256:aa", num_operators=last)
+    with pytest.raises(ProfileMismatch, match=rf"has a cut {last}, net has cuts 0 to {last - 1}"):
+        check_contract(known, "sha256:aa", num_operators=last - 1)
     with pytest.raises(Infeasible, match=r"at least 0\.81 .* reaches 0\.8 \(top-1\)"):
         check_contract(agreed(0.81), "sha256:aa")

@@ -21,10 +21,19 @@ def add_contract_arguments(parser: argparse.ArgumentParser, beside: str = "") ->
     )
     parser.add_argument(
         "--min-accuracy",
-        type=float,
+        type=accuracy,
         metavar="A",
-        help=f"the accuracy to keep, 0 to 1; what it leaves room for is not sent again{beside}",
+        help=f"the accuracy to keep, 0.88 or '88 %%'; what it leaves room for is not sent again{beside}",
     )
+
+
+def accuracy(text: str) -> float:
+    """`0.88` or `88 %`; whether it can be had is for others to say."""
+    number = text.strip()
+    try:
+        return float(number[:-1]) / 100.0 if number.endswith("%") else float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"an accuracy reads 0.88 or '88 %', got {text!r}") from None
 
 
 def contract_of(args: argparse.Namespace) -> Contract | None:

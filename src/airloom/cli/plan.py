@@ -189,11 +189,11 @@ def protection(coding: str, hop: Hop, *, contract: bool) -> str:
     parts = [coding] if coding != "raw" or contract else []
     parts += [f"MCS {hop.mcs}"] if hop.mcs is not None else []
     if hop.tolerable > 0 and hop.missing > 0:
-        parts.append(f"{format_percent(hop.missing)} missing of {format_percent(hop.tolerable)} that may be")
+        parts.append(f"{format_percent(hop.missing)} missing, {format_percent(hop.tolerable)} may be")
     elif hop.tolerable > 0:
         parts.append(f"{format_percent(hop.tolerable)} may be missing")
-    if hop.rounds:
-        parts.append("with repair")
+    if hop.rounds >= 0.005:
+        parts.append(f"{hop.rounds:.2f} rounds of repair")
     return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airloom.cli.capture import add_model_arguments, parse_options
+from airloom.cli.contract import accuracy
 
 if TYPE_CHECKING:
     from airloom.cli.tolerance_options import Asked
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--block-bytes", default="1152", metavar="LIST",
         help="payload of a block: 1152 on Airloom's wire, 3777 in the radio's transport block (1152)",
     )  # fmt: skip
-    parser.add_argument("--floor", type=float, metavar="A", help="show the block error rate that keeps accuracy A")
+    parser.add_argument("--floor", type=accuracy, metavar="A", help="show the block error rate that keeps accuracy A")
     parser.add_argument("--federated", action="store_true", help="errors in each layer's weights on their way, too")
     parser.add_argument(
         "--fine-tune", type=float, metavar="SECONDS",
@@ -221,7 +222,7 @@ def _measure(
     each = num_evaluations(halves, test, asked.rates, args.draws)
     total = each * sum(case not in known for case in work)
     if known & set(work):
-        _note(f"{len(known & set(work))} of {len(work)} were measured before: {ledger.path} has them")
+        _note(f"{len(known & set(work))} of {len(work)} curves were measured before: {ledger.path} has them")
     with Progress(f"measuring {halves.graph.model}", total=total) as progress:
 
         def finished(entry: CutTolerance) -> None:

@@ -17,16 +17,28 @@ def describe(profile: Tolerance, *, floor: float | None = None) -> str:
         f"{profile.model}: {profile.metric} {format_percent(profile.clean)} whole; "
         f"{profile.samples} samples of {profile.data}"
     ]
+    if profile.cuts:
+        kinds = {"burst": "blocks", "random": "elements"}
+        units = " or ".join(dict.fromkeys(kinds[entry.pattern] for entry in profile.cuts))
+        lines.append(f"{profile.metric} in per cent at each share of {units} lost")
+    unsure = False
     for cut in dict.fromkeys(entry.cut for entry in profile.cuts):
         entries = [entry for entry in profile.cuts if entry.cut == cut]
         rates = _shown_rates(entries)
         header = ["coding", "errors", "bytes", "blocks", *(f"at {100 * rate:.3g} %" for rate in rates)]
         if floor is not None:
             header.append(f"bears at {100 * floor:.3g} %")
+            unsure |= any(_bears(entry, floor) == _UNSURE for entry in entries)
         rows = [_row(entry, rates, floor) for entry in entries]
         lines += ["", f"cut {cut}", table(rows, header, "llr")]
+    if unsure and floor is not None:
+        lines += [
+            "",
+            f"{_UNSURE}: the curve is too uncertain to promise {format_percent(floor)} even with nothing lost; "
+            "more samples, draws or rates make it surer",
+        ]
     if profile.layers:
-        lines += ["", _layers(profile)]
+        lines += ["", f"{profile.metric} in per cent with errors in the weights of one layer", _layers(profile)]
     return "\n".join(lines)
 
 
@@ -42,7 +54,6 @@ _MAX_RATES = 6
 
 
 def _row(entry: CutTolerance, rates: list[float], floor: float | None) -> list[object]:
-    from airloom.planner.accuracy import tolerable
     from airloom.units import format_bytes
 
     accuracy = {point.error_rate: point.accuracy for point in entry.points}
@@ -50,9 +61,21 @@ def _row(entry: CutTolerance, rates: list[float], floor: float | None) -> list[o
     row: list[object] = [entry.coding.name, of, format_bytes(entry.nbytes), entry.num_blocks]
     row += [f"{100 * accuracy[rate]:.1f}" if rate in accuracy else "–" for rate in rates]
     if floor is not None:
-        bears = tolerable(entry.curves[0], floor) if entry.curves else -1.0
-        row.append("not even clean" if bears < 0 else f"{bears:.2f}")
+        row.append(_bears(entry, floor))
     return row
+
+
+_UNSURE = "unsure"
+
+
+def _bears(entry: CutTolerance, floor: float) -> str:
+    """The error rate that the controller would allow at `floor`, its margin taken off."""
+    from airloom.planner.accuracy import tolerable
+
+    bears = tolerable(entry.curves[0], floor) if entry.curves else -1.0
+    if bears >= 0.0:
+        return f"{100 * bears:.0f} %"
+    return "none" if entry.clean < floor else _UNSURE
 
 
 def _layers(profile: Tolerance) -> str:

@@ -65,9 +65,14 @@ class Received:
 
 
 def reliable_keys(state: Mapping[str, Tensor], model: nn.Module | None = None) -> frozenset[str]:
-    """The entries that bear no loss: those of norms, and what is no floating-point number."""
+    """The entries that bear no loss: those of norms, what is no floating-point number, and buffers of `model`.
+
+    Buffers, such as the mean and deviation that pixels are normalised with, are never learned, so no
+    optimiser mends them.
+    """
     kinds = layer_kinds(state, model)
-    return frozenset(k for k, t in state.items() if kinds[k] == "norm" or not t.is_floating_point())
+    buffers = {name for name, _ in model.named_buffers()} if model is not None else set[str]()
+    return frozenset(k for k, t in state.items() if kinds[k] == "norm" or not t.is_floating_point() or k in buffers)
 
 
 def through_link(

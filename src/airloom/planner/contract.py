@@ -22,8 +22,12 @@ from airloom.planner.accuracy import accuracy_at, tolerable
 _ROUNDING = 1e-9  # accuracies are sums of shares
 
 
-def check_contract(contract: Contract, graph_digest: str) -> None:
+def check_contract(contract: Contract, graph_digest: str, *, model: str = "", num_operators: int | None = None) -> None:
     """Refuse a contract that cannot be kept for the graph `graph_digest` ("" stands for none).
+
+    Args:
+        model: its name, which tells where there is no digest: of a profile written by hand.
+        num_operators: its cuts are 0 to this.
 
     Raises:
         ProfileMismatch: its tolerance profile is of another model.
@@ -34,6 +38,17 @@ def check_contract(contract: Contract, graph_digest: str) -> None:
         raise ProfileMismatch(
             f"the tolerance profile is of {tolerance.model} ({tolerance.graph_digest[:15]}), the model at hand is "
             f"{graph_digest[:15]}: run `airloom tolerance` for this model at this batch"
+        )
+    if not graph_digest and tolerance.graph_digest and model and model != tolerance.model:
+        raise ProfileMismatch(
+            f"the tolerance profile is of {tolerance.model}, the profile of {model}, which names no graph: give them "
+            "one name if they are of one model"
+        )
+    last = max((entry.cut for entry in tolerance.cuts), default=0)
+    if num_operators is not None and last > num_operators:
+        raise ProfileMismatch(
+            f"the tolerance profile has a cut {last}, {tolerance.model} has cuts 0 to {num_operators}: run "
+            "`airloom tolerance` for this model"
         )
     if floor is not None and not 0.0 <= floor <= tolerance.clean + _ROUNDING:
         raise Infeasible(

@@ -231,7 +231,7 @@ def build_problem(
         for position, (device, profile) in enumerate(zip(devices, used, strict=True))
     )
     if contract is not None:
-        check_contract(contract, first.graph_digest)
+        check_contract(contract, first.graph_digest, model=first.model, num_operators=first.num_operators)
     pairs = list(itertools.pairwise(devices))
     for here, there in pairs:
         if (here.id, there.id) not in links:

@@ -63,6 +63,8 @@ def _all_cuts(profile: Tolerance, cuts: Sequence[int], folder: Path) -> Path:
     shown: dict[str, Any] = {}
     for panel, cut in zip(panels.flat, cuts, strict=False):
         shown |= _cut(panel, profile, [entry for entry in profile.cuts if entry.cut == cut])
+    for panel in panels.flat:
+        panel.label_outer()
     for panel in panels.flat[len(cuts) :]:
         panel.set_visible(False)
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(4, len(shown)), fontsize=8)
@@ -90,8 +92,9 @@ def _cut(axes: Any, profile: Tolerance, entries: Sequence[CutTolerance], *, lege
         colour = COLOURS[place % len(COLOURS)]
         rates = [100 * p.error_rate for p in entry.points]
         style = "--" if entry.pattern == "random" else "-"
+        spreads = [100 * p.spread for p in entry.points]
         lines[name] = axes.errorbar(
-            rates, [100 * p.accuracy for p in entry.points], [100 * p.spread for p in entry.points],
+            rates, [100 * p.accuracy for p in entry.points], spreads if any(spreads) else None,
             color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=4, linestyle="none", capsize=2, label=name,
         )  # fmt: skip
         if entry.curves:
@@ -103,7 +106,8 @@ def _cut(axes: Any, profile: Tolerance, entries: Sequence[CutTolerance], *, lege
     blocks = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     many = "block" if blocks == "1" else "blocks"
     axes.set_title(f"{profile.model} cut at {entries[0].cut} ({blocks} {many})", fontsize=9)
-    axes.set_xlabel("error rate [%]")
+    blocks_only = all(entry.pattern == "burst" for entry in profile.cuts)
+    axes.set_xlabel("block error rate [%]" if blocks_only else "error rate [%]")
     axes.set_ylabel(f"{profile.metric} [%]")
     axes.set_ylim(0, 102)
     axes.grid(alpha=0.3)

@@ -146,7 +146,13 @@ def bytes_table(schemes: Sequence[SchemeSummary]) -> str:
             cells = [esc(s.title) if k == 0 else "", f"{esc(link.src)} → {esc(link.dst)}"]
             cells += [number(link.nbytes.get(kind), format_bytes) for kind in columns]
             rows.append(("group" if k == 0 else "", cells))
-    titles = {"task": "Cuts", "result": "Results", "repair": "Repair", "control": "Split cost messages"}
+    titles = {
+        "task": "Cuts",
+        "result": "Results",
+        "repair": "Repair",
+        "control": "Split cost messages",
+        "cancel": "Cancelled",
+    }
     header = ["Scheme", "Link", *(titles.get(c, c) for c in columns)]
     return html_table(header, rows, left=2)
 
@@ -179,7 +185,7 @@ def conditions_list(record: RunRecord | None, summary: Summary) -> str:
         if s.drops:
             said.append((f"{s.title}: refused", ", ".join(f"{n} {reason}" for reason, n in s.drops.items())))
         if s.missing_nbytes:
-            said.append((f"{s.title}: zero-filled", f"{s.missing_nbytes} bytes, in {s.incomplete} results"))
+            said.append((f"{s.title}: missing", f"{format_bytes(s.missing_nbytes)}, in {s.incomplete} results"))
         if s.retried:
             said.append((f"{s.title}: tried again", f"{s.retried} requests"))
         if s.note:
