@@ -175,7 +175,8 @@ SUBJECTS = {
     "resnet18": Subject(
         name="resnet18", title="ResNet-18, CIFAR-100",
         cuts=(
-            *(Cut(f"groups.{k}.1.relu.2", f"residual group {k + 1}") for k in range(4)),
+            Cut("groups.0.1.relu.2", "residual group 1", effort=0.6),
+            *(Cut(f"groups.{k}.1.relu.2", f"residual group {k + 1}") for k in (1, 2, 3)),
             # Inside a residual block: the shortcut's tensor crosses as well.
             Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0),
         ),
