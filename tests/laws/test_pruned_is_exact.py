@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from airloom import zoo
 from airloom.core.coding import parse_coding
 from airloom.core.graph import ModelGraph
+from airloom.nn.branch import Branch
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.codec import Codec
 from airloom.nn.executor import StageExecutor, tensor_to_bytes
-from airloom.nn.redundancy import Branch, find_branch
+from airloom.nn.redundancy import find_branch
 
 
 class Awkward(nn.Module):
@@ -67,13 +68,16 @@ def _picture(rng: np.random.Generator, size: int) -> Tensor:
     return torch.from_numpy(rng.standard_normal((1, 6, size, size), dtype=np.float32))
 
 
+_SHAPES = {"awkward": (1, 6, 21, 21), "speech": (1, 1, 10, 32), "windows": (1, 6, 24, 24)}
+
+
 @functools.cache
 def _case(name: str) -> tuple[Captured, StageExecutor]:
     module: nn.Module
-    if name in ("awkward", "speech"):
+    if name in _SHAPES:
         torch.manual_seed(0)
-        module = (Awkward() if name == "awkward" else Speech()).eval()
-        inputs = (torch.randn(1, 6, 21, 21),) if name == "awkward" else (torch.randn(1, 1, 10, 32),)
+        module = {"awkward": Awkward, "speech": Speech, "windows": Windows}[name]().eval()
+        inputs = (torch.randn(_SHAPES[name]),)
     else:
         zoo_name, _, width = name.partition(" width ")
         module = zoo.build(zoo_name, **({"width": int(width)} if width else {}))
@@ -167,6 +171,44 @@ def test_numbers_that_are_none(odd: float) -> None:
         x = rng.standard_normal(shape, dtype=np.float32)
         x[rng.random(shape) < 0.02] = odd
         _check(name, torch.from_numpy(x), _branches(name))
+
+
+class Windows(nn.Module):
+    """Poolings whose windows lie side by side, before and after activations and norms, scales of either sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+        self.norm.weight.data = torch.tensor([1.0, -0.5, 0.0, -1.0, 2.0, 0.7])
+        self.norm.bias.data = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.2, -5.0])
+        self.point = nn.Conv2d(6, 6, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(x), 2)
+        x = F.relu(F.max_pool2d(self.norm(self.point(x)), (3, 2)))
+        return F.max_pool2d(F.hardtanh(-self.point(x), -1.0, 2.0), 2)
+
+
+@given(seed=st.integers(0, 2**32 - 1), step=st.sampled_from([0.0, 0.5, 4.0]), zeros=st.sampled_from([0.0, 0.5, 1.0]))
+@settings(max_examples=20, deadline=None)
+def test_windows_are_said_by_one_number(seed: int, step: float, zeros: float) -> None:
+    """Through the codec: ties, zeros of both signs and numbers next to zero within windows."""
+    captured, executor = _case("windows")
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((1, 6, 24, 24), dtype=np.float32)
+    if step:
+        x = np.round(x / step).astype(np.float32) * np.float32(step)
+    x[rng.random(x.shape) < zeros] *= rng.choice(np.float32([-0.0, 0.0, 1e-45, -1e-45]))
+    live = {0: tensor_to_bytes(torch.from_numpy(x))}
+    whole = executor.run(0, captured.graph.num_operators, live)
+    by_window = 0
+    for cut in range(captured.graph.num_operators):
+        live = executor.run(cut - 1, cut, live) if cut else live
+        codec = Codec(captured, cut, parse_coding("pruned+structured"))
+        by_window += any(plan.sites is not None for plan in codec.plans)
+        again = executor.run(cut, captured.graph.num_operators, codec.decode(codec.encode(live)).data)
+        assert {t: bytes(v) for t, v in again.items()} == {t: bytes(v) for t, v in whole.items()}, cut
+    assert by_window == 4  # not where zeros of either sign come through beside lower numbers
 
 
 @pytest.mark.parametrize("text", ["pruned", "pruned+structured+neighbours", "pruned+random+twice-value-0.1"])

@@ -7,9 +7,10 @@ import torch
 from layered import Layers
 from torch import nn
 
+from airloom.nn.branch import Branch
 from airloom.nn.capture import capture
 from airloom.nn.conceal import conceal, map_axis
-from airloom.nn.redundancy import Branch, find_branch
+from airloom.nn.redundancy import find_branch
 
 METHODS = ["zeros", "mean", "neighbours"]
 

@@ -10,9 +10,10 @@ from layered import Layers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from airloom.nn.branch import Branch
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
-from airloom.nn.redundancy import Branch, find_branch
+from airloom.nn.redundancy import find_branch
 
 
 def _captured(*after: nn.Module, size: int = 4) -> Captured:

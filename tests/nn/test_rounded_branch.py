@@ -1,12 +1,12 @@
-"""The int8 branch over tiled windows keeps the first of the greatest rounded elements, one by one or at once."""
+"""The int8 branch over windows keeps the first of the greatest rounded elements."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from airloom.nn.branch import Branch
 from airloom.nn.chain import Pool
-from airloom.nn.redundancy import Branch
 
 
 @pytest.mark.parametrize("kernel", [(2, 2), (2, 3), (3, 3), (4, 2)])

@@ -157,7 +157,8 @@ def _step(code: StageCode, index: int, operator: Operator, tensor: int, shape: t
         return None
     up = torch.ones(maps)
     if target in _POOLS:
-        return Step(None, up, _pool(target, arguments))
+        # Of a picture without a batch axis, axis 1 would lie within the windows.
+        return Step(None, up, _pool(target, arguments)) if axes >= _POOLS[target] + 2 else None
 
     def function(x: Tensor) -> Tensor:
         args = [x if isinstance(v, TensorRef) else value(v) for v in program.call.args]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class Coded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Raw bytes of a live set by tensor id; `lost` is the share of its elements of which nothing
-    came, the protected copies counted."""
+    """Raw bytes of a live set by tensor id; `lost` is the share of its entries of which nothing
+    came, the protected copies counted. Where a pooling follows, an entry is one of its windows."""
 
     data: dict[int, memoryview]
     lost: float
@@ -82,7 +82,7 @@ class Codec:
         self.plans = plan_cut(captured, cut, coding, maps or {})
         self.specs: list[StreamSpec] = []
         for plan in self.plans:
-            self.specs.append(StreamSpec(plan.count, plan.wire_dtype))
+            self.specs.append(StreamSpec(plan.num_entries, plan.wire_dtype))
             if plan.copies is not None:
                 self.specs.append(StreamSpec(len(plan.copies), plan.wire_dtype))
 
@@ -130,7 +130,7 @@ class Codec:
                 main, copy = next(found), next(found) if plan.copies is not None else None
                 x, gone = self._restored(plan, main, copy)
                 data[plan.tensor], lost = tensor_to_bytes(x), lost + gone
-        return Decoded(data, lost / max(1, sum(plan.count for plan in self.plans)))
+        return Decoded(data, lost / max(1, sum(plan.num_entries for plan in self.plans)))
 
     # --- one tensor out -----------------------------------------------------------------------
 
@@ -138,8 +138,11 @@ class Codec:
         if x.is_floating_point() and not _finite(x):
             raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} holds NaN or infinity: send it raw")
         mask: Tensor | None = None
-        if plan.branch is not None:
-            mask = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact")
+        precision: Literal["exact", "int8"] = "int8" if self.coding.prune == "int8" else "exact"
+        if plan.branch is not None and plan.sites is not None:
+            x, mask = plan.branch.windows(x, precision)
+        elif plan.branch is not None:
+            mask = plan.branch.keep(x, precision)
         values, scale, zero = quantise(x, plan.wire, mask)
         flat, keep = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
         streams = [Stream(flat, keep, scale, zero, plan.order)]
@@ -149,7 +152,7 @@ class Codec:
         return streams
 
     def _largest(self, plan: TensorPlan, x: Tensor, keep: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        """Of the elements that are sent, the share that lies farthest from where its map begins to pass."""
+        """Of the entries that are sent, the share that lies farthest from where its map begins to pass."""
         size = x.float()
         if plan.branch is not None:
             size = size - plan.branch.along(plan.branch.edge, x).float()
@@ -165,18 +168,18 @@ class Codec:
     # --- one tensor in ------------------------------------------------------------------------
 
     def _restored(self, plan: TensorPlan, main: Sparse, copy: Sparse | None) -> tuple[Tensor, int]:
-        """The tensor, and how many of its elements never came."""
+        """The tensor, and how many of its entries never came."""
         x = torch.empty(plan.spec.shape, dtype=DTYPES[plan.spec.dtype])
         if plan.branch is None:
             x.zero_()
         else:
             x.copy_(plan.branch.along(plan.branch.refill, x).expand_as(x))
-        where = _put(plan, x, plan.order, main)
+        where = _put(plan, x, plan.places, main)
         if not main.missing:
             return x, 0
         state = _State(np.zeros(plan.count, np.bool_), np.zeros(plan.count, np.bool_))
         for start, stop in main.missing:
-            state.missing[slice(start, stop) if plan.order is None else plan.order[start:stop]] = True
+            state.missing[slice(start, stop) if plan.places is None else plan.places[start:stop]] = True
         state.present[where] = True
         if copy is not None:
             self._merge(plan, x, copy, state)
@@ -185,13 +188,13 @@ class Codec:
 
     def _merge(self, plan: TensorPlan, x: Tensor, copy: Sparse, state: _State) -> None:
         """Take from the copies what the main stream lacks."""
-        assert plan.copies is not None
-        where = _put(plan, x, plan.copies, copy, state.missing)
+        assert plan.copy_places is not None
+        where = _put(plan, x, plan.copy_places, copy, state.missing)
         state.present[where] = True
         state.missing[where] = False
         if self.coding.protect == "maps" and plan.branch is not None:
             # Of the maps that are sent twice, what a copy's mask leaves out was left out.
-            state.missing[plan.copies[_known(copy.missing, len(plan.copies))]] = False
+            state.missing[plan.copy_places[_known(copy.missing, len(plan.copy_places))]] = False
 
     def _concealed(self, plan: TensorPlan, x: Tensor, state: _State) -> Tensor:
         shape = plan.spec.shape

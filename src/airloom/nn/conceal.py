@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from airloom.core.coding import Conceal
+from airloom.nn.branch import Branch
 from airloom.nn.captured import Captured
-from airloom.nn.redundancy import Branch
 
 # A neighbour counts by this factor less for each step between. Measured with the bundled ResNet-20, 60 % of the
 # elements lost, against plain means of 3x3 neighbours: 80 against 75 % right behind the first convolution, 73

@@ -92,7 +92,7 @@ class Channel:
         lost = {}
         for t in self.live:
             size = (len(message), sent.values[t].shape[1])
-            lost[t] = torch.from_numpy(rng.random(size)) < rates[:, None]
+            lost[t] = (torch.from_numpy(rng.random(size)) < rates[:, None]) & (_rows(sent.first[t], message) >= 0)
             if t in sent.copy:
                 again = torch.from_numpy(rng.random(size)) < rates[:, None]
                 lost[t] &= (_rows(sent.copy[t], message) < 0) | again
@@ -102,9 +102,10 @@ class Channel:
         """The elements that are lost with `blocks`, bool `[k, blocks]`."""
         lost = {}
         for t in self.live:
-            lost[t] = torch.gather(blocks, 1, _rows(sent.first[t], message))
+            first = _rows(sent.first[t], message)
+            lost[t] = torch.gather(blocks, 1, first.clamp(min=0)) & (first >= 0)
             if sent.last[t] is not sent.first[t]:
-                lost[t] |= torch.gather(blocks, 1, _rows(sent.last[t], message))
+                lost[t] |= torch.gather(blocks, 1, _rows(sent.last[t], message).clamp(min=0)) & (first >= 0)
             if t in sent.copy:
                 copy = _rows(sent.copy[t], message)
                 lost[t] &= (copy < 0) | torch.gather(blocks, 1, copy.clamp(min=0))

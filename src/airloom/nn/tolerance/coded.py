@@ -28,7 +28,7 @@ class _Form(NamedTuple):
     """Of one blob, by tensor id and in the order of the tensor's elements.
 
     Attributes:
-        blocks: the block of an element.
+        blocks: the block of an element, -1 where no message ever carries it.
         copies: the block of its second copy, -1 where it has none.
         left_out: elements that the mask left out; None where nothing was pruned.
     """
@@ -86,16 +86,16 @@ class CodedMessages:
             main = next(came)
             if plan.branch is not None:
                 out = np.ones(plan.count, np.bool_)
-                out[_places(main.places, plan.order, plan.count)] = False
+                out[_places(main.places, plan.places, plan.num_entries)] = False
                 left_out[plan.tensor] = out
-            if plan.copies is not None:
+            if plan.copy_places is not None:
                 of_copy, stream = next(streams), next(came)
                 known = stream.places
                 if known is None or codec.coding.protect == "maps":
                     # Also that an element was left out is said twice.
-                    known = np.arange(len(plan.copies))
+                    known = np.arange(len(plan.copy_places))
                 place = np.full(plan.count, -1, np.int32)
-                place[plan.copies[known]] = of_copy[known]
+                place[plan.copy_places[known]] = of_copy[known]
                 copies[plan.tensor] = place
         blocks_in_all = 1 + max(0, -(-(len(blob) - codec.first_room) // codec.room))
         side = side_nbytes(blob, codec.specs, **rooms)
@@ -103,10 +103,10 @@ class CodedMessages:
 
 
 def _as_they_lie(plan: TensorPlan, stream: NDArray[np.int32]) -> NDArray[np.int32]:
-    if plan.order is None:
+    if plan.places is None:
         return stream
-    lying = np.empty_like(stream)
-    lying[plan.order] = stream
+    lying = np.full(plan.count, -1, stream.dtype)
+    lying[plan.places] = stream
     return lying
 
 

@@ -12,7 +12,7 @@ class Sent(NamedTuple):
 
     Attributes:
         values: `[m, n]`, what the receiver has where everything comes.
-        first, last: blocks of an element, `[m or 1, n]`: it is lost with either.
+        first, last: blocks of an element, `[m or 1, n]`: it is lost with either; -1 where none ever carries it.
         copy: block of its second copy, -1 where it has none.
         left_out: bool, elements that the sender's mask left out.
         num_blocks: `[m]`.
