@@ -55,7 +55,7 @@ class Coding(Value, frozen=True):
     def name(self) -> str:
         parts = [_PRECISIONS[self.precision], _PRUNES[self.prune], _INTERLEAVES[self.interleave]]
         if self.protect != "none":
-            parts.append(f"twice-{self.protect}-{self.protect_share:g}")
+            parts.append(f"twice-{self.protect}-{repr(self.protect_share).removesuffix('.0')}")
         parts += [_CONCEALS[self.conceal], "tuned" if self.tuned else "", f"seed-{self.seed}" if self.seed else ""]
         return "+".join(part for part in parts if part) or "raw"
 

@@ -7,6 +7,8 @@ Carlson 1980) through the points made monotone. None of them rises with the erro
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -75,6 +77,31 @@ def tolerable(curve: Curve, floor: float) -> float:
         else:
             high = middle
     return low
+
+
+def curve_fault(curve: Curve) -> str:
+    """Why a curve that was not made by `fit` cannot be used, "" where it can: it never rises, and has its numbers."""
+    parameters, shape = curve.parameters, {"exponential": 3, "logistic": 4}.get(curve.kind)
+    if not all(map(math.isfinite, (*parameters, curve.mae, curve.margin))) or curve.mae < 0 or curve.margin < 0:
+        return "its numbers are finite, its error and margin not negative"
+    if shape is not None:
+        if len(parameters) not in (shape, shape + 1):
+            return f"{curve.kind} has {shape} parameters and the last error rate, got {len(parameters)}"
+        if len(parameters) > shape and not 0.0 <= parameters[shape] <= 1.0:
+            return f"an error rate is a share from 0 to 1, got {parameters[shape]}"
+    elif not parameters or len(parameters) % 2:
+        return f"pchip has as many error rates as accuracies, got {len(parameters)} parameters"
+    else:
+        half = len(parameters) // 2
+        if not (parameters[0] >= 0.0 and parameters[half - 1] <= 1.0) or any(
+            a >= b for a, b in itertools.pairwise(parameters[:half])
+        ):
+            return "the error rates of pchip ascend from 0 to 1"
+    with np.errstate(all="ignore"):
+        values = _EVALUATE[curve.kind](np.array(parameters), np.linspace(0.0, 1.0, 101))
+    if not np.isfinite(values).all() or (np.diff(values) > 1e-9).any():
+        return "accuracy rises with the error rate"
+    return ""
 
 
 # --- points ---------------------------------------------------------------------------------------

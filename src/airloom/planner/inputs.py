@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from airloom.core.coding import parse_coding
 from airloom.core.graph import ModelGraph
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract, Tolerance
 from airloom.core.topology import Topology
 from airloom.errors import ConfigError, ProfileMismatch
 from airloom.files import read_value
+from airloom.planner.accuracy import curve_fault
 from airloom.planner.contract import check_contract
 
 
@@ -116,6 +119,20 @@ def check_tolerance(tolerance: Tolerance, *, where: str) -> None:
         for k, point in enumerate(entry.points):
             share(point.error_rate, f"{place}.points[{k}].error_rate", "an error rate")
             share(point.accuracy, f"{place}.points[{k}].accuracy", "an accuracy")
+        try:
+            plain = parse_coding(entry.coding.name) == entry.coding
+        except ConfigError:
+            plain = False
+        if not plain:
+            raise ConfigError(
+                f"no coding: a share is above 0 and at most 1 with `protect` and 0 without, a seed not negative; got "
+                f"{entry.coding.name!r}",
+                where=f"{where}: $.{place}.coding",
+            )
+        for k, curve in enumerate(entry.curves):
+            fault = curve_fault(curve)
+            if fault:
+                raise ConfigError(f"no curve of accuracy: {fault}", where=f"{where}: $.{place}.curves[{k}]")
         if entry.cut < 0 or entry.block_bytes < 1:
             raise ConfigError(
                 f"a cut counts from 0 and a block has bytes, got cut {entry.cut} and {entry.block_bytes} bytes",
@@ -125,6 +142,12 @@ def check_tolerance(tolerance: Tolerance, *, where: str) -> None:
             value = getattr(entry, name)
             if not 0.0 <= value < float("inf"):
                 raise ConfigError(f"must be finite and not negative, got {value}", where=f"{where}: $.{place}.{name}")
+    for i, maps in enumerate(tolerance.maps):
+        if sorted(maps.order) != list(range(len(maps.means))) or not all(map(math.isfinite, maps.means)):
+            raise ConfigError(
+                f"an order names each of its {len(maps.means)} feature maps once, each with a finite mean",
+                where=f"{where}: $.maps[{i}]",
+            )
 
 
 def contract_of(
