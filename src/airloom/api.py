@@ -215,7 +215,8 @@ class Planned:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{stage.device} {stage.start}..{stage.stop - 1}" for stage in self.plan.stages)
-        return f"{self.plan.model}: {parts}; {self.predicted_s * 1e3:.2f} ms predicted"
+        accuracy = "" if self.predicted_accuracy is None else f", accuracy {100 * self.predicted_accuracy:.1f} %"
+        return f"{self.plan.model}: {parts}; {self.predicted_s * 1e3:.2f} ms{accuracy} predicted"
 
     def __repr__(self) -> str:
         return f"<Planned {self}>"

@@ -115,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.tolerance_table import describe
 
     print(describe(profile, floor=args.floor))
-    print(f"wrote {args.out}" + (f" and {len(written)} plots in {args.plots}" if args.plots is not None else ""))
+    many = "" if args.plots is None else f" and {len(written)} plot{'s' * (len(written) != 1)} in {args.plots}"
+    print(f"wrote {args.out}{many}")
     return 0
 
 

@@ -74,7 +74,8 @@ def _bears(entry: CutTolerance, floor: float) -> str:
 
     bears = tolerable(entry.curves[0], floor) if entry.curves else -1.0
     if bears >= 0.0:
-        return f"{100 * bears:.0f} %"
+        most = max(point.error_rate for point in entry.points)
+        return f"{'at least ' if most <= bears < 1.0 else ''}{100 * bears:.0f} %"
     return "none" if entry.clean < floor else _UNSURE
 
 

@@ -112,7 +112,7 @@ def _cut(axes: Any, profile: Tolerance, entries: Sequence[CutTolerance], *, lege
     axes.set_ylim(0, 102)
     axes.grid(alpha=0.3)
     if legend:
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="lower left")
     return lines
 
 
