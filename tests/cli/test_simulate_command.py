@@ -144,7 +144,7 @@ def test_changes_of_the_network_are_phases(place: Path, capsys: pytest.CaptureFi
     summary = simulated(place, capsys, "--interval", "100 ms")
     phases = summary["schemes"][0]["phases"]
     assert [phase["requests"] for phase in phases] == [20, 20]
-    assert phases[1]["name"] == "ue->gnb at 60.0% loss"
+    assert phases[1]["name"] == "ue->gnb at 60.0 % loss"
     assert phases[1]["p50_s"]["value"] > phases[0]["p50_s"]["value"]
 
 

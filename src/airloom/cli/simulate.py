@@ -150,6 +150,7 @@ def _print(summary: Summary, plan: Plan, folder: Path) -> None:
         if text:
             print(f"\n{text}")
     scheme = summary.schemes[0]
-    for name, count in scheme.errors.items():
-        print(f"\n{count} requests ended as {name}")
+    if scheme.errors:
+        ended = ", ".join(f"{count} {name}" for name, count in scheme.errors.items())
+        print(f"\nrequests without a result: {ended}")
     print(f"\nSimulated: every number is modelled.\nwrote {folder}: `airloom report {folder}` shows it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airloom.core.run import RunRecord
-from airloom.core.topology import Conditions, Device, Topology
+from airloom.core.topology import Conditions, Device, Link, LinkState, Topology
 from airloom.report.markup import Svg, colour
 from airloom.report.summary import StageSummary
 from airloom.units import format_bytes, format_rate, format_seconds
@@ -100,7 +100,8 @@ def draw_topology(
         forward = next((x for x in topology.links if (x.src, x.dst) == (a, b)), link)
         (ax, ay), (bx, by) = corner(a), corner(b)
         state = rates.get((forward.src, forward.dst))
-        changed = state is not None and (state.rate_bps is not None or not state.up)
+        moved = () if state is None else (state.rate_bps, state.delay_s, state.loss, state.snr_db)
+        changed = state is not None and (any(value is not None for value in moved) or not state.up)
         y1, y2 = ay + box_h(a) / 2, by + box_h(b) / 2
         if places[a][0] == places[b][0]:
             x1 = x2 = ax + box_w / 2
@@ -116,8 +117,7 @@ def draw_topology(
             rate = state.rate_bps
         said = "down" if state is not None and not state.up else format_rate(rate)
         svg.text(middle, y1 - 24, said, "mid small changed" if changed else "mid small strong")
-        loss = f", {100 * forward.loss:.3g} % loss" if forward.loss else ""
-        svg.text(middle, y1 - 9, f"{format_seconds(forward.delay_s)}{loss}", "mid small soft")
+        svg.text(middle, y1 - 9, _quality(forward, state), "mid small soft")
         if (a, b) in used and (a, b) in crossing:
             svg.text(middle, y1 + 18, f"{format_bytes(crossing[a, b])} sent", "mid small soft")
         elif (a, b) not in used and a in chain and b in chain:
@@ -155,3 +155,14 @@ def _strip(svg: Svg, y: float, spans: dict[str, tuple[int, int]], chain: Sequenc
     for start, _ in spans.values():
         if 0.08 < start / max(1, num_operators) < 0.75:
             svg.text(2 + start * scale, y + 34, f"cut {start}", "small soft mid")
+
+
+def _quality(link: Link, state: LinkState | None) -> str:
+    """Delay and loss as `state` left them; of a 5G radio SNR and MCS, all that there is room for."""
+    if link.nr is not None:
+        snr_db = link.nr.snr_db if state is None or state.snr_db is None else state.snr_db
+        mcs = "" if link.nr.mcs is None else f", MCS {link.nr.mcs}"
+        return f"{snr_db:.3g} dB{mcs}"
+    delay_s = link.delay_s if state is None or state.delay_s is None else state.delay_s
+    loss = link.loss if state is None or state.loss is None else state.loss
+    return format_seconds(delay_s) + (f", {100 * loss:.3g} % loss" if loss else "")

@@ -33,7 +33,7 @@ def _signed(error: float | None) -> str:
 def _lost(scheme: SchemeSummary) -> str:
     if not scheme.errors:
         return "0"
-    return esc(", ".join(f"{n} {name}" for name, n in scheme.errors.items()))
+    return "<br>".join(esc(f"{n} {name}") for name, n in scheme.errors.items())
 
 
 def schemes_table(summary: Summary) -> str:
