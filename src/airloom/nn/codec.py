@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from airloom.core.coding import Coding
 from airloom.core.framing import Framing
 from airloom.core.tolerance import MapOrder
 from airloom.errors import ConfigError, StageFailed
+from airloom.nn.branch import Precision
 from airloom.nn.captured import Captured
 from airloom.nn.codec_plan import TensorPlan, plan_cut
 from airloom.nn.conceal import conceal
 from airloom.nn.executor import Buffer, tensor_from_bytes, tensor_to_bytes
-from airloom.nn.program import DTYPES
 from airloom.nn.quantise import LEFT_OUT, dequantise, quantise
 from airloom.wire.interleave import Order
 from airloom.wire.units import MIN_ROOM, Sparse, Stream, StreamSpec, pack, side_nbytes, unpack_sparse
@@ -137,10 +137,10 @@ class Codec:
     def _streams(self, plan: TensorPlan, x: Tensor) -> list[Stream]:
         if x.is_floating_point() and not _finite(x):
             raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} holds NaN or infinity: send it raw")
+        precision: Precision = "int8" if self.coding.prune == "int8" else "exact"
         mask: Tensor | None = None
-        precision: Literal["exact", "int8"] = "int8" if self.coding.prune == "int8" else "exact"
         if plan.branch is not None and plan.sites is not None:
-            x, mask = plan.branch.windows(x, precision)
+            x, mask = map(torch.from_numpy, plan.branch.windows(x.numpy(), precision))
         elif plan.branch is not None:
             mask = plan.branch.keep(x, precision)
         values, scale, zero = quantise(x, plan.wire, mask)
@@ -169,11 +169,7 @@ class Codec:
 
     def _restored(self, plan: TensorPlan, main: Sparse, copy: Sparse | None) -> tuple[Tensor, int]:
         """The tensor, and how many of its entries never came."""
-        x = torch.empty(plan.spec.shape, dtype=DTYPES[plan.spec.dtype])
-        if plan.branch is None:
-            x.zero_()
-        else:
-            x.copy_(plan.branch.along(plan.branch.refill, x).expand_as(x))
+        x = plan.blank.clone()
         where = _put(plan, x, plan.places, main)
         if not main.missing:
             return x, 0

@@ -63,6 +63,12 @@ class TensorPlan:
         return math.prod(self.entries)
 
     @functools.cached_property
+    def blank(self) -> Tensor:
+        """The tensor before anything came: what stands where the mask left something out, else zeros."""
+        x = torch.zeros(self.spec.shape, dtype=DTYPES[self.spec.dtype])
+        return x if self.branch is None else x.copy_(self.branch.along(self.branch.refill, x).expand_as(x))
+
+    @functools.cached_property
     def places(self) -> Order | None:
         if self.sites is None or self.order is None:
             return self.order if self.sites is None else self.sites

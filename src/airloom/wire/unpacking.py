@@ -86,9 +86,10 @@ _Unit = tuple[int, int, int, int, int, int, int]
 
 
 class _Found(NamedTuple):
-    """The units of a stream that came, ascending, and its scale."""
+    """The units of a stream that came, ascending, the spans of elements between them, and its scale."""
 
     units: list[_Unit]
+    gaps: list[tuple[int, int]]
     scales: list[tuple[float, float]]
 
 
@@ -98,7 +99,7 @@ def _read_units(
     """The units of the blocks that came, stream by stream, each checked against its spec."""
     if room < MIN_ROOM or first_room < 0:
         raise ValueError(f"blocks of {first_room} and {room} bytes")
-    streams = [_Found([], []) for _ in specs]
+    streams = [_Found([], [], []) for _ in specs]
     number, done, total, itemsize = -1, 0, 0, 1  # the stream of the unit before, and the element after its last
     units: list[_Unit] = []
     unpack_head, head_size = UNIT.unpack_from, UNIT.size
@@ -118,6 +119,8 @@ def _read_units(
             stop = start + count
             if not done <= start < stop <= total:
                 raise WireError(f"a unit of elements {start} to {stop}, out of its turn")
+            if start > done:
+                streams[number].gaps.append((done, start))
             done = stop
             marks = at + head_size
             if tag & SCALED:
@@ -174,42 +177,38 @@ def _whole_blocks(
 
 def _gather(view: memoryview, found: _Found, spec: StreamSpec) -> Sparse:
     dtype, units = np.dtype(spec.dtype), found.units
-    missing: list[tuple[int, int]] = []
-    done, dense = 0, True
-    for kind, start, stop, *_ in units:
-        if start > done:
-            missing.append((done, start))
-        done = stop
-        dense &= kind == DENSE
-    if done < spec.count:
-        missing.append((done, spec.count))
+    missing = tuple(found.gaps)
+    if not units or units[-1][2] < spec.count:
+        missing = (*missing, (units[-1][2] if units else 0, spec.count)) if spec.count else ()
     scale, zero = found.scales[0] if found.scales else (1.0, 0.0)
-    if dense:
+    kinds = {unit[0] for unit in units}
+    if kinds <= {DENSE}:
         values, size = np.zeros(spec.count, dtype), dtype.itemsize
         into = values.data.cast("B") if spec.count else memoryview(b"")
         for _, start, stop, _, _, data, end in units:
             into[start * size : stop * size] = view[data:end]
-        return Sparse(None, values, tuple(missing), scale, zero)
+        return Sparse(None, values, missing, scale, zero)
     came = np.frombuffer(b"".join([view[unit[5] : unit[6]] for unit in units]), dtype)
-    return Sparse(_places(view, units, spec.count), came, tuple(missing), scale, zero)
+    return Sparse(_places(view, units, spec.count), came, missing, scale, zero)
 
 
 def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp]:
     """The places of the units' values, ascending."""
     bitmap = bytearray(total + 7 >> 3)
-    others: list[_Unit] = []
-    for unit in units:
-        kind, start, stop, kept, marks, data, _ = unit
-        if kind != BITMAP:
-            others.append(unit)
-            continue
-        bits = view[marks:data]
-        if int.from_bytes(bits, "little").bit_count() != kept:
+    marked = [unit for unit in units if unit[0] == BITMAP]
+    for _, start, stop, _, marks, data, _ in marked:
+        bitmap[start >> 3 : stop + 7 >> 3] = view[marks:data]
+    bits = np.frombuffer(bitmap, np.uint8)
+    if marked:
+        # Between the units of bitmaps there are no bits, so each counts up to where the next begins.
+        starts = [unit[1] >> 3 for unit in marked]
+        counts = np.add.reduceat(np.bitwise_count(bits), starts, dtype=np.int64)
+        if counts.tolist() != [unit[3] for unit in marked]:
             raise WireError("a bitmap that does not have as many values as it says")
-        bitmap[start >> 3 : stop + 7 >> 3] = bits
-    present = np.unpackbits(np.frombuffer(bitmap, np.uint8))
+    present = np.unpackbits(bits)
     if present[total:].any():
         raise WireError("a bitmap of more elements than the stream has")
+    others = [unit for unit in units if unit[0] != BITMAP] if len(marked) < len(units) else []
     gaps = [unit for unit in others if unit[0] == GAPS]
     if gaps:
         present[_gap_places(view, gaps)] = 1
