@@ -235,7 +235,7 @@ def test_an_accuracy_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path = tmp_path / "plan.json"
     assert main([*LOSSY, *FLOOR, "88 %", "--json", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "int8+structured+neighbours, 25.0 % missing of" in out
+    assert "int8+structured+neighbours, 25.0 % missing, 26.7 % may be" in out
     assert "92.4 % with nothing lost, floor 88.0 %" in out
     plan = read_value(path, Plan)
     assert plan.min_accuracy == 0.88
@@ -243,7 +243,11 @@ def test_an_accuracy_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert plan.predicted_accuracy is not None
     assert plan.predicted_accuracy >= 0.88
     coded = next(transfer for transfer in plan.transfers if transfer.coding != "raw")
-    assert (coded.route[0].missing, coded.route[0].rounds) == (0.25, 0.0)
+    first, second = coded.route
+    assert first.missing == 0.25
+    assert first.tolerable == pytest.approx(4 / 15)
+    assert 0.0 < first.rounds < 1.0  # of 15 blocks more than 4 may be lost now and then
+    assert (second.missing, second.rounds) == (0.0, 0.0)
     assert main([*LOSSY, "--json", "-"]) == 0
     whole = decode_value(capsys.readouterr().out.encode(), Plan, where="-")
     assert whole.predicted_accuracy is None
