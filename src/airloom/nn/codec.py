@@ -125,11 +125,10 @@ class Codec:
         found = iter(unpack_sparse(blob, missing, self.specs, first_room=self.first_room, room=self.room))
         data: dict[int, memoryview] = {}
         lost = 0
-        with torch.inference_mode():
-            for plan in self.plans:
-                main, copy = next(found), next(found) if plan.copies is not None else None
-                x, gone = self._restored(plan, main, copy)
-                data[plan.tensor], lost = tensor_to_bytes(x), lost + gone
+        for plan in self.plans:
+            main, copy = next(found), next(found) if plan.copies is not None else None
+            data[plan.tensor], gone = self._restored(plan, main, copy)
+            lost += gone
         return Decoded(data, lost / max(1, sum(plan.num_entries for plan in self.plans)))
 
     # --- one tensor out -----------------------------------------------------------------------
@@ -167,25 +166,26 @@ class Codec:
 
     # --- one tensor in ------------------------------------------------------------------------
 
-    def _restored(self, plan: TensorPlan, main: Sparse, copy: Sparse | None) -> tuple[Tensor, int]:
-        """The tensor, and how many of its entries never came."""
+    def _restored(self, plan: TensorPlan, main: Sparse, copy: Sparse | None) -> tuple[memoryview, int]:
+        """The tensor's bytes, and how many of its entries never came."""
         x = plan.blank.clone()
-        where = _put(plan, x, plan.places, main)
+        flat = _numpy(x)
+        where = _put(plan, flat, plan.places, main)
         if not main.missing:
-            return x, 0
+            return flat.view(np.uint8).data, 0
         state = _State(np.zeros(plan.count, np.bool_), np.zeros(plan.count, np.bool_))
         for start, stop in main.missing:
             state.missing[slice(start, stop) if plan.places is None else plan.places[start:stop]] = True
         state.present[where] = True
         if copy is not None:
-            self._merge(plan, x, copy, state)
+            self._merge(plan, flat, copy, state)
         gone = int(np.count_nonzero(state.missing))
-        return (self._concealed(plan, x, state) if gone else x), gone
+        return tensor_to_bytes(self._concealed(plan, x, state) if gone else x), gone
 
-    def _merge(self, plan: TensorPlan, x: Tensor, copy: Sparse, state: _State) -> None:
+    def _merge(self, plan: TensorPlan, flat: NDArray[Any], copy: Sparse, state: _State) -> None:
         """Take from the copies what the main stream lacks."""
         assert plan.copy_places is not None
-        where = _put(plan, x, plan.copy_places, copy, state.missing)
+        where = _put(plan, flat, plan.copy_places, copy, state.missing)
         state.present[where] = True
         state.missing[where] = False
         if self.coding.protect == "maps" and plan.branch is not None:
@@ -198,9 +198,10 @@ class Codec:
         left_out = None
         if plan.branch is not None:
             left_out = torch.from_numpy(~(state.missing | state.present)).reshape(shape)
-        return conceal(
-            x, missing, self.coding.conceal, means=plan.means, left_out=left_out, branch=plan.branch, axis=plan.axis
-        )
+        with torch.inference_mode():
+            return conceal(
+                x, missing, self.coding.conceal, means=plan.means, left_out=left_out, branch=plan.branch, axis=plan.axis
+            )
 
 
 class _State(NamedTuple):
@@ -211,9 +212,9 @@ class _State(NamedTuple):
 
 
 def _put(
-    plan: TensorPlan, x: Tensor, order: Order | None, stream: Sparse, only: NDArray[np.bool_] | None = None
+    plan: TensorPlan, flat: NDArray[Any], order: Order | None, stream: Sparse, only: NDArray[np.bool_] | None = None
 ) -> NDArray[np.intp] | slice:
-    """Write what came of a stream into x, of that what lies where `only` is; the places written."""
+    """Write what came of a stream into a tensor's `_numpy`, of that what lies where `only` is; the places written."""
     places, came = stream.places, stream.values
     where: NDArray[np.intp] | slice
     if places is None and stream.missing:
@@ -229,9 +230,9 @@ def _put(
         if marked:
             wanted &= came != LEFT_OUT
         if not wanted.all():
-            where = (np.arange(x.numel()) if isinstance(where, slice) else where)[wanted]
+            where = (np.arange(len(flat)) if isinstance(where, slice) else where)[wanted]
             came = came[wanted]
-    _numpy(x)[where] = dequantise(came, stream.scale, stream.zero, x.dtype)
+    flat[where] = dequantise(came, stream.scale, stream.zero, plan.blank.dtype)
     return where
 
 

@@ -27,6 +27,7 @@ from airloom.wire.unit_format import (
 
 # Contents that fit 8 elements of 8 bytes and their bits: less of a block is not begun, unless the stream ends in it.
 _LEAST = 72
+_ZEROS = bytes(_LEAST)
 
 
 def pack(streams: Sequence[Stream], *, first_room: int, room: int) -> bytearray:
@@ -127,21 +128,22 @@ def _pack_masked(writer: _Writer, tag: int, scale: tuple[float, ...], stream: St
     sizes = summed.data
     parts, free, room, at, base = writer.parts, writer.free, writer.room, 0, 0
     whole, least, limit = sizes[groups], _LEAST, groups + 1
+    head_size, sparsest, pack_head, tag_of_bitmap = head.size, 1 + itemsize, head.pack, tag | BITMAP << 14
     # This loop runs once a block, and a block takes a link no longer than some 100 microseconds.
     while at < groups:
-        budget = (free if free < MAX_UNIT_BYTES else MAX_UNIT_BYTES) - head.size
+        budget = (free if free < MAX_UNIT_BYTES else MAX_UNIT_BYTES) - head_size
         if budget < least and budget < whole - base:
             parts.append(bytes(free))
             free = room
             continue
-        high = at + budget // (1 + itemsize) + 2  # of one element in 8, where gaps begin to be smaller
+        high = at + budget // sparsest + 2  # of one element in 8, where gaps begin to be smaller
         stop = bisect_right(sizes, base + budget, at, high if high < limit else limit) - 1
         if stop == high - 1:
             high = at + budget + 1  # a group takes a byte or more
             stop = bisect_right(sizes, base + budget, stop, high if high < limit else limit) - 1
         end = sizes[stop]
         span, nbytes = stop - at, end - base
-        if nbytes < span * (1 + itemsize):  # under one element in 8
+        if nbytes < span * sparsest:  # under one element in 8
             if gaps is None:
                 gaps = _Gaps.of(index, (summed - np.arange(groups + 1)) // itemsize, itemsize)
             reach = bisect_right(gaps.sizes, gaps.sizes[at] + budget - U16.size, at) - 1
@@ -149,9 +151,9 @@ def _pack_masked(writer: _Writer, tag: int, scale: tuple[float, ...], stream: St
                 first, last = base - at, sizes[reach] - reach
                 kept, count = (last - first) // itemsize, min(8 * reach, total) - 8 * at
                 spaces = gaps.of_unit(first // itemsize, last // itemsize, 8 * at)
-                parts += (head.pack(tag | GAPS << 14, kept, 8 * at, count, *scale), U16.pack(len(spaces)), spaces)
+                parts += (pack_head(tag | GAPS << 14, kept, 8 * at, count, *scale), U16.pack(len(spaces)), spaces)
                 parts.append(kept_data[first:last])
-                free -= head.size + U16.size + len(spaces) + last - first
+                free -= head_size + U16.size + len(spaces) + last - first
                 at, base = reach, sizes[reach]
                 continue
         elif nbytes > 8 * span * itemsize and budget >= 8 * itemsize:
@@ -159,18 +161,21 @@ def _pack_masked(writer: _Writer, tag: int, scale: tuple[float, ...], stream: St
                 data = np.ascontiguousarray(stream.in_order).data.cast("B")
             stop = min(at + budget // (8 * itemsize), groups)
             count = min(8 * stop, total) - 8 * at
-            parts.append(head.pack(tag | DENSE << 14, 0, 8 * at, count, *scale))
+            parts.append(pack_head(tag | DENSE << 14, 0, 8 * at, count, *scale))
             parts.append(data[8 * at * itemsize : (8 * at + count) * itemsize])
-            free -= head.size + count * itemsize
+            free -= head_size + count * itemsize
             at, base = stop, sizes[stop]
             continue
         count = 8 * span if stop < groups else total - 8 * at
         parts += (
-            head.pack(tag | BITMAP << 14, (nbytes - span) // itemsize, 8 * at, count, *scale),
+            pack_head(tag_of_bitmap, (nbytes - span) // itemsize, 8 * at, count, *scale),
             bitmap[at:stop],
             kept_data[base - at : end - stop],
         )
-        free -= head.size + nbytes
+        free -= head_size + nbytes
+        if free < least and stop < groups:  # as above, where it would take another round
+            parts.append(_ZEROS[:free])
+            free = room
         at, base = stop, end
     writer.free = free
 

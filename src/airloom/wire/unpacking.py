@@ -206,7 +206,7 @@ def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp
         if counts.tolist() != [unit[3] for unit in marked]:
             raise WireError("a bitmap that does not have as many values as it says")
     present = np.unpackbits(bits)
-    if present[total:].any():
+    if total & 7 and present[total:].any():
         raise WireError("a bitmap of more elements than the stream has")
     others = [unit for unit in units if unit[0] != BITMAP] if len(marked) < len(units) else []
     gaps = [unit for unit in others if unit[0] == GAPS]
