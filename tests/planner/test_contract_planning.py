@@ -9,6 +9,8 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from engine_cases import contract as made_contract
+from engine_cases import line, random_profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -291,3 +293,27 @@ def test_contracts_that_cannot_be_kept() -> None:
     other = Contract(tolerance=tolerance(digest="sha256:1"), min_accuracy=0.5)
     with pytest.raises(ProfileMismatch, match="tolerance profile is of toy"):
         build_problem(pair(), ("ue", "mec"), {"": profile(digest="sha256:2")}, contract=other)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_law_1_where_several_hops_may_be_coded(seed: int) -> None:
+    """Every assignment of a chain of three is tried: hosts between may forward blobs, or decode and code again."""
+    rng = np.random.default_rng(seed)
+    prof = random_profile(rng, int(rng.integers(4, 20)))
+    factors = tuple(float(f) for f in np.sort(rng.uniform(1, 30, 3))[::-1])
+    rates = tuple(float(10 ** rng.uniform(6, 8)) for _ in range(2))
+    losses = tuple(float(rng.choice([0.0, 0.2, 0.6])) for _ in range(2))
+    net = line(factors, rates, (0.003, 0.001), losses=losses)
+    if seed % 2:
+        devices = tuple(msgspec.structs.replace(d, computes=d.id != "gnb") for d in net.devices)
+        net = msgspec.structs.replace(net, devices=devices)
+    agreed = made_contract(prof, float(rng.choice([0.55, 0.64, 0.69])), share=float(rng.uniform(0.1, 0.9)))
+    cuts = tuple(
+        msgspec.structs.replace(e, code_s=float(rng.choice([0.0, 0.02])), decode_s=float(rng.choice([0.0, 0.02])))
+        for e in agreed.tolerance.cuts
+    )
+    agreed = msgspec.structs.replace(agreed, tolerance=msgspec.structs.replace(agreed.tolerance, cuts=cuts))
+    problem = build_problem(net, ("ue", "gnb", "mec"), {"": prof}, contract=agreed)
+    last = prof.num_operators
+    every = itertools.combinations_with_replacement(range(last + 1), 2)
+    assert solve(problem).seconds == pytest.approx(min(problem.chain_s((*stops, last)) for stops in every), rel=1e-9)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airloom.core.messages import BLOB, GAPS, Allowance, Frame, FrameKind, Parcel
-from airloom.core.repair import head_copies
-from airloom.wire.blocks import DATA, ROOM, num_blocks
+from airloom.core.repair import MOST_COPIES, head_copies
+from airloom.wire.blocks import DATA, PARTIAL, ROOM, MessageState, Report, num_blocks
 from airloom.wire.limits import ReceiverLimits
 from airloom.wire.message import pack_message, unpack_message
 from airloom.wire.receiver import Allow
@@ -235,3 +235,19 @@ def test_where_a_round_trip_costs_more_each_block_is_asked_for_several_times_at_
             assert sum(stop - start for start, stop in complete.missing) <= 15 * ROOM
         took[head_room] = network.now_s - 100.0
     assert took[True] < 0.7 * took[False]
+
+
+def test_a_report_that_asks_for_everything_again_and_again_is_cut_short() -> None:
+    network = Network(perfect(0.01), perfect(0.01), rate_bps=50e6, allow=always(0.0), sender_limits=TIRELESS)
+    number = network.send(*message(50))
+    assert number is not None
+    network.service(network.a)
+    while network.a.poll(network.now_s) is not None or network.a.sender.next_time(network.now_s) < network.now_s + 1:
+        network.now_s += 0.001
+        if network.now_s > 100.1:
+            break
+    stamp = network.a.sender.stamp(network.now_s)
+    state = MessageState(number, PARTIAL, 0, ((0, 50),) * 180)
+    network.a.sender.report(Report(1, stamp, 0, 0.0, 0, 0, (state,)), network.now_s)
+    queued = sum(count for _, _, count in network.a.sender._repairs)
+    assert queued == MOST_COPIES * 50

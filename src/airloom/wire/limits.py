@@ -16,7 +16,8 @@ class ReceiverLimits:
             which a message means nothing).
         patience_s: a partial message ends after so long without a word of it.
         max_missing: a message that lacks more than this share is dropped, unless its owner allows it.
-        head_room: where blocks may stay missing, ask for so many more than are too few that enough should come.
+        head_room: where blocks may stay missing, ask for so many more than are too few that enough should
+            come, and for each as often at once as that saves time (`core.repair`).
     """
 
     message_bytes: int = 64 << 20

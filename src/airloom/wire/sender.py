@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from airloom.core.repair import head_copies
+from airloom.core.repair import MOST_COPIES, head_copies
 from airloom.wire.blocks import (
     BLOCK_BYTES,
     BLOCK_HEADER,
@@ -213,7 +213,11 @@ class MessageSender:
                 message.got = min(state.got, message.sent)
             if report.stamp is not None:
                 fresh: set[int] = set()
+                named = 0
                 for first, count in state.lacks:
+                    named += count
+                    if named > MOST_COPIES * message.count:
+                        break  # no receiver of ours asks for so much: nobody shall keep this host busy with a report
                     self._resend(message, first, count, report.stamp, fresh)
         if stale:
             return
