@@ -86,7 +86,7 @@ class Branch:
             keep = self._passes_pool(s, t)
             if bool(torch.isnan(s.amax())):
                 keep |= torch.isnan(s)
-        if self.small != "none":
+        if self.small != "none" and not self._holds_no_odd_zero(s):
             keep |= self._is_small(x)
         if self.odd_infinities:
             keep |= torch.isinf(x)
@@ -114,7 +114,7 @@ class Branch:
                 half_a_step_above = ((np.rint(threshold / step) + 0.5) * step).astype(x.dtype)
             return value, greatest > half_a_step_above.reshape(shape)
         keep = greatest > threshold.reshape(shape)
-        if self.small != "none" and not self._holds_no_odd_zero(s):
+        if self.small != "none" and not self._holds_no_odd_zero(torch.from_numpy(s)):
             # Of equal numbers the pooling takes the first: where nothing comes through but zeros, it tells which.
             first = self.window_firsts(x)
             odd = ~keep & self._is_small(torch.from_numpy(first.copy())).numpy()
@@ -130,9 +130,11 @@ class Branch:
         """Whether every positive number passes, and of the others only those of negative sign count as small."""
         return self.small == "not zero" and self.rising and bool((self.threshold <= 0).all())
 
-    def _holds_no_odd_zero(self, s: NDArray[Any]) -> bool:
-        """Whether a glance tells that no window holds a zero to keep: nothing has a sign, and all else passes."""
-        return self._from_zero and bool(s.view(f"i{s.itemsize}").min() >= 0)
+    def _holds_no_odd_zero(self, s: Tensor) -> bool:
+        """Whether a glance tells that there is no zero to keep: nothing has a sign, and all else passes."""
+        if not self._from_zero or s.device.type != "cpu":
+            return False
+        return bool(s.contiguous().view(BITS[s.dtype]).numpy().min() >= 0)  # several times as quick as torch
 
     def window_firsts(self, x: NDArray[Any]) -> NDArray[Any]:
         """The first element of each window of x, where `by_window`."""
