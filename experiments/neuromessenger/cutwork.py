@@ -113,7 +113,9 @@ class CutWork:
     ) -> None:
         share = subject.cuts[place].effort
         effort = dataclasses.replace(
-            effort, calibration=round(share * effort.calibration), samples=round(share * effort.samples)
+            effort,
+            calibration=round(share * subject.cuts[place].profile * effort.calibration),
+            samples=round(share * effort.samples),
         )
         self.subject, self.halves, self.data, self.effort, self.seed = subject, halves, data, effort, seed
         self.failures = failures
@@ -250,7 +252,7 @@ class CutWork:
             ]
             return float(np.mean(wire)) + entry.code_s + entry.decode_s
 
-        good = [coding for coding in dict.fromkeys(among) if entries[coding].clean >= floor + FLOOR_POINTS / 2]
+        good = [coding for coding in dict.fromkeys(among) if entries[coding].clean >= floor]
         return min(good, key=seconds)
 
     def results(

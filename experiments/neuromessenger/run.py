@@ -112,6 +112,15 @@ def write(path: Path, value: Any) -> None:
     aside.replace(path)
 
 
+def short(value: Any) -> Any:
+    """The same with numbers of six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: short(v) for key, v in value.items()}
+    return [short(v) for v in value] if isinstance(value, list | tuple) else value
+
+
 def report(work: Path, out: Path) -> None:
     """Join what the work folder holds; tables and pictures beside it."""
 
@@ -131,7 +140,8 @@ def report(work: Path, out: Path) -> None:
         "fig16": read("fig16.json") or [],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, results)
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(short(value))}" for key, value in results.items())
+    out.write_text(f"{{\n{lines}\n}}\n")
     write_tables(results, out.with_name("tables.md"))
     draw_all(results, out.parent / "figures")
     maps = read("fig5.json")

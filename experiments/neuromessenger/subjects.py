@@ -43,6 +43,7 @@ class Cut:
         in_table: one of the four of Table I; others are for a figure.
         tuning: how many times as long the receiving half is fine-tuned.
         effort: share of the samples that are measured with, where a live set is large.
+        profile: how many times as many samples the tolerance profile is of.
     """
 
     after: str
@@ -50,6 +51,7 @@ class Cut:
     in_table: bool = True
     tuning: float = 1.0
     effort: float = 1.0
+    profile: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ SUBJECTS = {
     "vgg11": Subject(
         name="vgg11", title="VGG11, CIFAR-100",
         cuts=(
-            Cut("features.0.conv2d", "layer 1", effort=0.6),
+            Cut("features.0.conv2d", "layer 1", effort=0.6, profile=2.0),
             *(Cut(f"features.{k - 1}.conv2d", f"layer {k}") for k in (5, 19, 26)),
             Cut("features.14.max_pool2d", "layer 15", in_table=False),
         ),
@@ -178,7 +180,7 @@ SUBJECTS = {
             Cut("groups.0.1.relu.2", "residual group 1", effort=0.6),
             *(Cut(f"groups.{k}.1.relu.2", f"residual group {k + 1}") for k in (1, 2, 3)),
             # Inside a residual block: the shortcut's tensor crosses as well.
-            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0),
+            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0, profile=2.5),
         ),
         prbs=17, build=lambda: zoo.IMAGE_MODELS["resnet18"](num_classes=100, width=16), example=_pixels, score=top1,
         patterns=(("4", "relu"), ("26", "groups.1.1.relu.2")),
