@@ -181,4 +181,6 @@ def test_data_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_model_without_samples_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tolerance", MODEL]) == 2
-    assert "measured with which samples? --data FILE.npz" in capsys.readouterr().err
+    assert "brings none: --data FILE.npz" in capsys.readouterr().err
+    assert main(["tolerance", "no-such-model"]) == 2
+    assert "no model 'no-such-model'" in capsys.readouterr().err

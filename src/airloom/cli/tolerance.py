@@ -145,6 +145,7 @@ def _samples(file: Path | None, args: argparse.Namespace) -> tuple[Samples, str]
     from airloom import zoo
     from airloom.cli.inputs import read_labelled
     from airloom.errors import ConfigError
+    from airloom.nn.models import load_model
     from airloom.nn.tolerance import Samples
 
     if file is not None:
@@ -152,7 +153,11 @@ def _samples(file: Path | None, args: argparse.Namespace) -> tuple[Samples, str]
         return Samples(tuple(inputs), labels), str(file)
     bundled = args.model in zoo.IMAGE_MODELS and zoo.bundled_weights(args.model) is not None and not args.option
     if not bundled or args.weights == "random":
-        raise ConfigError("measured with which samples? --data FILE.npz with inputs and `labels`")
+        if args.model not in zoo.MODELS and not args.model.endswith(".pt2") and not Path(args.model).is_dir():
+            load_model(args.model)  # a name that is none is the first thing to mend
+        raise ConfigError(
+            f"measured with which samples? {args.model} brings none: --data FILE.npz with inputs and `labels`"
+        )
     images, labels = zoo.test_images()
     return Samples((images,), labels), "the zoo's test images"
 

@@ -27,7 +27,7 @@ def _decode(line: bytes, where: str) -> Event:
     except msgspec.ValidationError as error:
         raise ConfigError(f"not an event of a trace: {error}", where=where) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not JSON: {error}", where=where) from None
+        raise ConfigError(f"not JSON, as every line of a trace is: {error}", where=where) from None
     if event.kind == "trace" and (found := event.data.get("schema", SCHEMA_VERSION)) != SCHEMA_VERSION:
         raise ConfigError(f"schema {found!r}, this airloom reads {SCHEMA_VERSION}: run it again", where=where)
     return event
