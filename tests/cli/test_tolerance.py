@@ -184,3 +184,27 @@ def test_a_model_without_samples_of_its_own(capsys: pytest.CaptureFixture[str]) 
     assert "brings none: --data FILE.npz" in capsys.readouterr().err
     assert main(["tolerance", "no-such-model"]) == 2
     assert "no model 'no-such-model'" in capsys.readouterr().err
+
+
+def test_labels_of_another_order_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    from airloom import zoo
+
+    images, labels = zoo.test_images()
+    np.savez("shuffled.npz", x=images[:60], labels=np.roll(labels[:60], 7))
+    assert main(["tolerance", "resnet20", "--data", "shuffled.npz", *QUICK[2:], "--cuts", "60"]) == 2
+    captured = capsys.readouterr()
+    [line] = captured.err.strip().splitlines()[-1:]
+    assert "guessing on 10.0%" in line
+    assert not Path("tolerance.json").exists()
+
+
+def test_features_that_are_nan_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = (
+        FACTORY.replace("nn.ReLU()", "Root()")
+        + "\n\nclass Root(nn.Module):\n    def forward(self, x): return x.sqrt()\n"
+    )
+    (tmp_path / "tolerance_nan.py").write_text(text)
+    assert main(["tolerance", "tolerance_nan:net", "--data", "test.npz", *QUICK]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "NaN" in line
+    assert "cut 3" in line

@@ -108,7 +108,11 @@ class Halves:
 
     def front(self, cut: int, samples: Samples) -> Iterator[tuple[dict[int, Tensor], Any]]:
         """Live sets of `cut`, pass by pass: tensors `[m, *shape]` by id, m at most `messages`, and the
-        labels `[m, samples_each, ...]`."""
+        labels `[m, samples_each, ...]`.
+
+        Raises:
+            ConfigError: a live set holds NaN.
+        """
         count, each = self.num_messages(samples), self.samples_each
         for start in range(0, count, self.messages):
             stop = min(start + self.messages, count)
@@ -119,6 +123,7 @@ class Halves:
             }
             live = self.executor.run_tensors(0, cut, inputs)
             parts = {t: self.split(t, tensor)[: stop - start].contiguous() for t, tensor in live.items()}
+            _refuse_nan(self.graph.model, cut, parts, start)
             if start == 0:
                 self._check(cut, samples, parts)
             yield parts, samples.labels[rows].reshape(stop - start, each, *samples.labels.shape[1:])
@@ -159,6 +164,16 @@ class Halves:
                     f"{self.graph.model}: at cut {cut} a sample's tensors depend on the others of its batch, "
                     "so it cannot be measured in batches"
                 )
+
+
+def _refuse_nan(model: str, cut: int, parts: Mapping[int, Tensor], first: int) -> None:
+    """ConfigError where a live set holds NaN: no host would send it, and no answer follows from it."""
+    for t, tensor in parts.items():
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            message = first + int(tensor.isnan().flatten(1).any(1).nonzero()[0])
+            raise ConfigError(
+                f"{model}: tensor {t} at cut {cut} is NaN in places for message {message}: mend weights or input"
+            )
 
 
 def _batch_axis(small: ModelGraph, big: ModelGraph, id: int, times: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -103,7 +104,7 @@ def measure(
         advance: called with how many messages one pass has evaluated.
 
     Raises:
-        ConfigError: nothing to measure, no such cut, or what `measure_cut` refuses.
+        ConfigError: nothing to measure, no such cut, a model that only guesses, or what `measure_cut` refuses.
     """
     for cut in cuts:
         check_cut(halves, cut)
@@ -111,6 +112,9 @@ def measure(
     asked = cases(halves.host, cuts, codings, patterns, block_bytes)
     if not asked:
         raise ConfigError(f"{halves.graph.model}: no asked cut can have any of the asked codings")
+    clean = clean_score(halves, samples, score)
+    if score is top1:
+        check_clean(clean, len(samples), halves)
     if maps is None:
         maps = calibrate(halves, samples.first(CALIBRATION_SAMPLES), {case.cut for case in asked})
     by_tensor = {order.tensor: order for order in maps}
@@ -131,7 +135,7 @@ def measure(
         entries.append(have[case])
     return Tolerance(
         model=halves.graph.model, graph_digest=halves.graph.digest, weights_digest=halves.host.weights_digest,
-        metric=metric, clean=clean_score(halves, samples, score), samples=len(samples), cuts=tuple(entries),
+        metric=metric, clean=clean, samples=len(samples), cuts=tuple(entries),
         layers=tuple(layers), maps=tuple(maps), tuned=tuple(tuned_files), data=data, seed=seed,
     )  # fmt: skip
 
@@ -167,6 +171,22 @@ def clean_score(halves: Halves, samples: Samples, score: Score = top1) -> float:
     for live, labels in halves.front(0, samples):
         total += float(message_scores(halves, score, halves.back(0, live), labels).sum())
     return total / halves.num_messages(samples)
+
+
+def check_clean(clean: float, samples: int, halves: Halves) -> None:
+    """ConfigError where a top-1 accuracy of `clean` is no more than guessing: labels of another data set or another
+    order, or weights that were never trained. Two standard errors of guessing are allowed for."""
+    graph = halves.graph
+    chance = 1.0 / graph.tensors[graph.outputs[0]].shape[-1]
+    if samples >= _ENOUGH and clean <= chance + 2.0 * math.sqrt(chance * (1.0 - chance) / samples):
+        raise ConfigError(
+            f"{graph.model} is right on {clean:.1%} of {samples} samples, guessing on {chance:.1%}: "
+            "check that the labels are those of the inputs, and that the weights are trained ones"
+        )
+
+
+#: Samples from which accuracy can be told from guessing.
+_ENOUGH = 40
 
 
 def chosen_cuts(graph: ModelGraph, count: int = 6) -> tuple[int, ...]:
