@@ -92,14 +92,14 @@ class Branch:
             keep |= torch.isinf(x)
         return keep
 
-    def windows(self, x: NDArray[Any], precision: Precision = "exact") -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def windows(self, x: NDArray[Any], step: float | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The element of each window that comes through, and whether to send it, both `[N, C, ...]` as pooled.
 
         Which of a window's places it had does not matter behind the pooling, so it need not travel. Only where
         `by_window`, and for x without NaN. All in numpy, which at one sample is quicker than torch.
 
         Args:
-            precision: `int8`: one that lies within half a step of the threshold is not sent, as with `keep`.
+            step: of x in 8 bits, for the int8 branch: what lies within half a step of the threshold is not sent.
         """
         assert self.pool is not None
         sign, threshold = self._numbers
@@ -107,9 +107,7 @@ class Branch:
         s = x if self.rising else x * sign.reshape(shape)
         greatest = _greatest_of_tiles(s, self.pool.kernel)
         value = greatest if self.rising else greatest * sign.reshape(shape)
-        if precision == "int8":
-            step = max(float(s.max()), -float(s.min()), 0.0) / 127
-            step = max(step, float(np.finfo(x.dtype).tiny))
+        if step is not None:
             with np.errstate(over="ignore"):  # infinite thresholds stay what they are
                 half_a_step_above = ((np.rint(threshold / step) + 0.5) * step).astype(x.dtype)
             return value, greatest > half_a_step_above.reshape(shape)

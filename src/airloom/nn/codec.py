@@ -21,7 +21,7 @@ from airloom.core.coding import Coding
 from airloom.core.framing import Framing
 from airloom.core.tolerance import MapOrder
 from airloom.errors import ConfigError, StageFailed
-from airloom.nn.branch import Precision
+from airloom.nn.branch import Branch
 from airloom.nn.captured import Captured
 from airloom.nn.codec_plan import TensorPlan, plan_cut
 from airloom.nn.conceal import conceal
@@ -30,6 +30,7 @@ from airloom.nn.quantise import LEFT_OUT, dequantise, quantise
 from airloom.wire.interleave import Order
 from airloom.wire.units import MIN_ROOM, Sparse, Stream, StreamSpec, pack, side_nbytes, unpack_sparse
 
+_NOT_FINITE = "holds NaN or infinity: send it raw"
 # A coded message carries the blob and the list of its bytes that earlier hops lost.
 _PSEUDO_TENSORS = 2
 
@@ -96,12 +97,11 @@ class Codec:
         with torch.inference_mode():
             for plan in self.plans:
                 try:
-                    x = tensor_from_bytes(data[plan.tensor], plan.spec)
+                    streams += self._streams(plan, data[plan.tensor])
                 except KeyError:
                     raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} of its live set is missing") from None
                 except ValueError as error:
                     raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} {error}") from None
-                streams += self._streams(plan, x)
         return memoryview(pack(streams, first_room=self.first_room, room=self.room))
 
     def encode_sized(self, data: Mapping[int, Buffer]) -> Coded:
@@ -133,22 +133,37 @@ class Codec:
 
     # --- one tensor out -----------------------------------------------------------------------
 
-    def _streams(self, plan: TensorPlan, x: Tensor) -> list[Stream]:
-        if x.is_floating_point() and not _finite(x):
-            raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} holds NaN or infinity: send it raw")
-        precision: Precision = "int8" if self.coding.prune == "int8" else "exact"
+    def _streams(self, plan: TensorPlan, data: Buffer) -> list[Stream]:
+        """Raises ValueError: the bytes are not the tensor's, or hold what cannot be coded."""
         mask: Tensor | None = None
         if plan.branch is not None and plan.sites is not None:
-            x, mask = map(torch.from_numpy, plan.branch.windows(x.numpy(), precision))
-        elif plan.branch is not None:
-            mask = plan.branch.keep(x, precision)
+            x, keep = self._through_windows(plan, plan.branch, data)
+            mask = torch.from_numpy(keep)
+        else:
+            x = tensor_from_bytes(data, plan.spec)
+            if x.is_floating_point() and not _finite(x):
+                raise ValueError(_NOT_FINITE)
+            if plan.branch is not None:
+                mask = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact")
         values, scale, zero = quantise(x, plan.wire, mask)
-        flat, keep = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
-        streams = [Stream(flat, keep, scale, zero, plan.order)]
+        flat, kept = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
+        streams = [Stream(flat, kept, scale, zero, plan.order)]
         if plan.copies is not None:
-            chosen = self._largest(plan, x, keep) if self.coding.protect == "value" else keep
+            chosen = self._largest(plan, x, kept) if self.coding.protect == "value" else kept
             streams.append(Stream(flat, chosen, scale, zero, plan.copies))
         return streams
+
+    def _through_windows(self, plan: TensorPlan, branch: Branch, data: Buffer) -> tuple[Tensor, NDArray[np.bool_]]:
+        """What comes through each window, and whether to send it."""
+        if memoryview(data).nbytes != plan.spec.nbytes:
+            raise ValueError(f"has {memoryview(data).nbytes} bytes, not {plan.spec.nbytes}")
+        x = np.frombuffer(data, plan.spec.dtype).reshape(plan.spec.shape)
+        low, high = float(x.min()), float(x.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(_NOT_FINITE)
+        step = max(-low, high, 0.0) / 127 or 1.0 if self.coding.prune == "int8" else None
+        value, keep = branch.windows(x, step)
+        return torch.from_numpy(value), keep
 
     def _largest(self, plan: TensorPlan, x: Tensor, keep: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """Of the entries that are sent, the share that lies farthest from where its map begins to pass."""

@@ -189,13 +189,13 @@ def _gather(view: memoryview, found: _Found, spec: StreamSpec) -> Sparse:
             into[start * size : stop * size] = view[data:end]
         return Sparse(None, values, missing, scale, zero)
     came = np.frombuffer(b"".join([view[unit[5] : unit[6]] for unit in units]), dtype)
-    return Sparse(_places(view, units, spec.count), came, missing, scale, zero)
+    return Sparse(_places(view, units, spec.count, kinds == {BITMAP}), came, missing, scale, zero)
 
 
-def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp]:
-    """The places of the units' values, ascending."""
+def _places(view: memoryview, units: list[_Unit], total: int, all_marked: bool) -> NDArray[np.intp]:
+    """The places of the units' values, ascending; `all_marked`: all the units are bitmaps."""
     bitmap = bytearray(total + 7 >> 3)
-    marked = [unit for unit in units if unit[0] == BITMAP]
+    marked = units if all_marked else [unit for unit in units if unit[0] == BITMAP]
     for _, start, stop, _, marks, data, _ in marked:
         bitmap[start >> 3 : stop + 7 >> 3] = view[marks:data]
     bits = np.frombuffer(bitmap, np.uint8)
@@ -208,7 +208,7 @@ def _places(view: memoryview, units: list[_Unit], total: int) -> NDArray[np.intp
     present = np.unpackbits(bits)
     if total & 7 and present[total:].any():
         raise WireError("a bitmap of more elements than the stream has")
-    others = [unit for unit in units if unit[0] != BITMAP] if len(marked) < len(units) else []
+    others = [] if all_marked else [unit for unit in units if unit[0] != BITMAP]
     gaps = [unit for unit in others if unit[0] == GAPS]
     if gaps:
         present[_gap_places(view, gaps)] = 1
