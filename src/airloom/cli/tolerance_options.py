@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airloom.core.coding import Coding
     from airloom.core.tolerance import Pattern
 
 
@@ -15,7 +16,6 @@ class Asked:
     def __init__(self, args: argparse.Namespace) -> None:
         import msgspec
 
-        from airloom.core.coding import parse_coding
         from airloom.errors import ConfigError
 
         self.rates: tuple[float, ...] = _DEFAULT_RATES
@@ -39,7 +39,7 @@ class Asked:
                 raise ConfigError(f"at least {least}, got {value}", where=name)
         if args.floor is not None and not 0.0 <= args.floor <= 1.0:
             raise ConfigError(f"an accuracy is from 0 to 1, got {args.floor:g}", where="--floor")
-        self.codings = tuple(parse_coding(text) for text in parts(args.codings, "--codings"))
+        self.codings = tuple(_coding(text) for text in parts(args.codings, "--codings"))
         tuned = any(coding.tuned for coding in self.codings)
         if args.fine_tune is not None:
             if not args.fine_tune > 0 or args.train is None:
@@ -68,6 +68,16 @@ def parts(text: str, where: str) -> tuple[str, ...]:
     if not found:
         raise ConfigError("names nothing", where=where)
     return found
+
+
+def _coding(text: str) -> Coding:
+    from airloom.core.coding import parse_coding
+    from airloom.errors import ConfigError
+
+    try:
+        return parse_coding(text)
+    except ConfigError as error:
+        raise ConfigError(str(error), where="--codings") from None
 
 
 def _number(text: str, where: str) -> float:
