@@ -136,9 +136,9 @@ def draw_time(cut: dict[str, Any], path: Path) -> None:
         times = cut["schemes"][name]["times"]
         axes.plot([t["bler"] for t in times], [1e3 * t["total_s"] for t in times], color=COLOURS[name], label=title)
     plain(axes, "BLER", "communication and coding, ms")
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
     axes.set_title(f"ResNet-18 cut at {cut['title']} (Fig. 15a)", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncol=2, loc="upper left")
     save(figure, path)
 
 
