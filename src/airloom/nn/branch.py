@@ -86,33 +86,34 @@ class Branch:
             keep = self._passes_pool(s, t)
             if bool(torch.isnan(s.amax())):
                 keep |= torch.isnan(s)
-        if self.small != "none" and not self._holds_no_odd_zero(s):
+        if self.small != "none":
             keep |= self._is_small(x)
         if self.odd_infinities:
             keep |= torch.isinf(x)
         return keep
 
-    def windows(self, x: NDArray[Any], step: float | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The element of each window that comes through, and whether to send it, both `[N, C, ...]` as pooled.
+    def entries(self, x: NDArray[Any], step: float | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What may have to be sent, and whether it has to: elements, or of each window the one that comes through.
 
-        Which of a window's places it had does not matter behind the pooling, so it need not travel. Only where
-        `by_window`, and for x without NaN. All in numpy, which at one sample is quicker than torch.
+        Which of a window's places it had does not matter behind the pooling, so it need not travel. Only where there
+        is no pooling or it is `by_window`, and for finite x. All in numpy, which at one sample is quicker than torch.
 
         Args:
             step: of x in 8 bits, for the int8 branch: what lies within half a step of the threshold is not sent.
         """
-        assert self.pool is not None
         sign, threshold = self._numbers
         shape = (1, -1, *[1] * (x.ndim - 2))
         s = x if self.rising else x * sign.reshape(shape)
-        greatest = _greatest_of_tiles(s, self.pool.kernel)
-        value = greatest if self.rising else greatest * sign.reshape(shape)
+        greatest, value = s, x
+        if self.pool is not None:
+            greatest = _greatest_of_tiles(s, self.pool.kernel)
+            value = greatest if self.rising else greatest * sign.reshape(shape)
         if step is not None:
             with np.errstate(over="ignore"):  # infinite thresholds stay what they are
                 half_a_step_above = ((np.rint(threshold / step) + 0.5) * step).astype(x.dtype)
             return value, greatest > half_a_step_above.reshape(shape)
         keep = greatest > threshold.reshape(shape)
-        if self.small != "none" and not self._holds_no_odd_zero(torch.from_numpy(s)):
+        if self.small != "none" and not self._holds_no_odd_zero(s):
             # Of equal numbers the pooling takes the first: where nothing comes through but zeros, it tells which.
             first = self.window_firsts(x)
             odd = ~keep & self._is_small(torch.from_numpy(first.copy())).numpy()
@@ -128,15 +129,14 @@ class Branch:
         """Whether every positive number passes, and of the others only those of negative sign count as small."""
         return self.small == "not zero" and self.rising and bool((self.threshold <= 0).all())
 
-    def _holds_no_odd_zero(self, s: Tensor) -> bool:
+    def _holds_no_odd_zero(self, s: NDArray[Any]) -> bool:
         """Whether a glance tells that there is no zero to keep: nothing has a sign, and all else passes."""
-        if not self._from_zero or s.device.type != "cpu":
-            return False
-        return bool(s.contiguous().view(BITS[s.dtype]).numpy().min() >= 0)  # several times as quick as torch
+        return self._from_zero and bool(s.view(f"i{s.itemsize}").min() >= 0)
 
     def window_firsts(self, x: NDArray[Any]) -> NDArray[Any]:
-        """The first element of each window of x, where `by_window`."""
-        assert self.pool is not None
+        """The first element of each window of x, where `by_window`; without a pooling, x."""
+        if self.pool is None:
+            return x
         return x[(..., *(slice(None, None, k) for k in self.pool.kernel))]
 
     def _is_small(self, x: Tensor) -> Tensor:

@@ -135,35 +135,37 @@ class Codec:
 
     def _streams(self, plan: TensorPlan, data: Buffer) -> list[Stream]:
         """Raises ValueError: the bytes are not the tensor's, or hold what cannot be coded."""
-        mask: Tensor | None = None
-        if plan.branch is not None and plan.sites is not None:
-            x, keep = self._through_windows(plan, plan.branch, data)
-            mask = torch.from_numpy(keep)
+        keep: NDArray[np.bool_] | None = None
+        if plan.branch is not None and (plan.sites is not None or plan.branch.pool is None) and plan.in_numpy:
+            x, keep = self._entries(plan, plan.branch, data)
         else:
             x = tensor_from_bytes(data, plan.spec)
             if x.is_floating_point() and not _finite(x):
                 raise ValueError(_NOT_FINITE)
             if plan.branch is not None:
-                mask = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact")
-        values, scale, zero = quantise(x, plan.wire, mask)
-        flat, kept = _numpy(values), None if mask is None else mask.reshape(-1).numpy()
-        streams = [Stream(flat, kept, scale, zero, plan.order)]
+                keep = plan.branch.keep(x, "int8" if self.coding.prune == "int8" else "exact").reshape(-1).numpy()
+        values, scale, zero = quantise(x, plan.wire, keep)
+        flat = _numpy(values)
+        streams = [Stream(flat, keep, scale, zero, plan.order)]
         if plan.copies is not None:
-            chosen = self._largest(plan, x, kept) if self.coding.protect == "value" else kept
+            chosen = self._largest(plan, x, keep) if self.coding.protect == "value" else keep
             streams.append(Stream(flat, chosen, scale, zero, plan.copies))
         return streams
 
-    def _through_windows(self, plan: TensorPlan, branch: Branch, data: Buffer) -> tuple[Tensor, NDArray[np.bool_]]:
-        """What comes through each window, and whether to send it."""
-        if memoryview(data).nbytes != plan.spec.nbytes:
-            raise ValueError(f"has {memoryview(data).nbytes} bytes, not {plan.spec.nbytes}")
+    def _entries(self, plan: TensorPlan, branch: Branch, data: Buffer) -> tuple[Tensor, NDArray[np.bool_]]:
+        """The entries of a tensor, and in a row whether to send them."""
+        nbytes = memoryview(data).nbytes
+        if nbytes != plan.spec.nbytes:
+            raise ValueError(f"has {nbytes} bytes, not {plan.spec.nbytes}")
         x = np.frombuffer(data, plan.spec.dtype).reshape(plan.spec.shape)
         low, high = float(x.min()), float(x.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(_NOT_FINITE)
-        step = max(-low, high, 0.0) / 127 or 1.0 if self.coding.prune == "int8" else None
-        value, keep = branch.windows(x, step)
-        return torch.from_numpy(value), keep
+        step = None
+        if self.coding.prune == "int8":
+            step = max(-low, high) / 127 or 1.0
+        value, keep = branch.entries(x, step)
+        return torch.from_numpy(value if value.flags.writeable else value.copy()), keep.reshape(-1)
 
     def _largest(self, plan: TensorPlan, x: Tensor, keep: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """Of the entries that are sent, the share that lies farthest from where its map begins to pass."""

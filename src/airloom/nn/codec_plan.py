@@ -59,6 +59,11 @@ class TensorPlan:
         return math.prod(self.spec.shape)
 
     @property
+    def in_numpy(self) -> bool:
+        """Whether numpy has the tensor's type."""
+        return self.spec.dtype != "bfloat16"
+
+    @property
     def num_entries(self) -> int:
         return math.prod(self.entries)
 

@@ -15,7 +15,7 @@ _STEPS = 254
 _HALF = (-65504.0, 65504.0)
 
 
-def quantise(x: Tensor, wire: torch.dtype, keep: Tensor | None = None) -> tuple[Tensor, float, float]:
+def quantise(x: Tensor, wire: torch.dtype, keep: NDArray[np.bool_] | None = None) -> tuple[Tensor, float, float]:
     """x in the type `wire`, with scale and zero: x = scale * (value - zero).
 
     int8 spreads the range of what `keep` keeps evenly over 255 values, the least of them exactly
@@ -28,7 +28,7 @@ def quantise(x: Tensor, wire: torch.dtype, keep: Tensor | None = None) -> tuple[
         return x, 1.0, 0.0
     numbers = x.float().reshape(-1).numpy()
     if keep is not None:
-        places = np.flatnonzero(keep.reshape(-1).numpy())
+        places = np.flatnonzero(keep)
         numbers = numbers.take(places)
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 0.0)
     # A range of nothing but `low` is 0 steps wide, whatever a step is.
