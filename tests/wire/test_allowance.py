@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from airloom.core.messages import BLOB, GAPS, Allowance, Frame, FrameKind, Parcel
 from airloom.core.repair import MOST_COPIES, head_copies
 from airloom.wire.blocks import DATA, PARTIAL, ROOM, MessageState, Report, num_blocks
+from airloom.wire.incoming import Incoming
 from airloom.wire.limits import ReceiverLimits
 from airloom.wire.message import pack_message, unpack_message
 from airloom.wire.receiver import Allow
@@ -251,3 +252,30 @@ def test_a_report_that_asks_for_everything_again_and_again_is_cut_short() -> Non
     network.a.sender.report(Report(1, stamp, 0, 0.0, 0, 0, (state,)), network.now_s)
     queued = sum(count for _, _, count in network.a.sender._repairs)
     assert queued == MOST_COPIES * 50
+
+
+@pytest.mark.parametrize(("loss", "may"), [(0.5, 0.25), (0.7, 0.4), (0.9, 0.6)])
+def test_what_stays_missing_is_spread_over_the_message(loss: float, may: float) -> None:
+    """The last blocks may hold all of a small tensor: its share of what is missing is that of the message."""
+    rng = np.random.default_rng(5)
+    shares = []
+    for _ in range(40):
+        incoming = Incoming(0, 160 * ROOM, 0.0, rounds=4, head_rounds=4, known=True)
+        incoming.allow(int(may * 160), 255, range(0))
+        lost = rng.random(160) < loss
+        for index in range(160):  # as they come, in mid-stream
+            if lost[index]:
+                incoming.gaps.append((index, index + 1))
+            else:
+                incoming.got[index] = 1
+                incoming.left -= 1
+            incoming.high = index + 1
+            incoming.confirm(index - 2)
+            incoming.choose()
+        incoming.confirm(160)
+        incoming.choose()
+        left = np.zeros(160)
+        left[sorted(incoming.spared)] = 1
+        assert left.sum() == int(may * 160)
+        shares.append(left.reshape(8, 20).mean(1))
+    assert np.abs(np.mean(shares, axis=0) - may).max() < 0.1

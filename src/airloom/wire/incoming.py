@@ -20,6 +20,11 @@ from airloom.wire.header import head_nbytes
 _NOT_ASKED = -1
 
 
+def _scattered(index: int) -> int:
+    """A place in an order in which any first few are spread evenly (multiples of the golden ratio, modulo 1)."""
+    return index * 0x9E3779B1 & 0xFFFFFFFF
+
+
 class Incoming:
     """The blocks of a message that have come, those asked for, and those given up."""
 
@@ -101,7 +106,8 @@ class Incoming:
     def choose(self, loss: float = 0.0) -> bool:
         """Ask for as many of the spared blocks as the message lacks too many; whether there are any.
 
-        With `loss` above 0 for more, so that as many as it lacks should come at the first try.
+        With `loss` above 0 for more, so that as many as it lacks should come at the first try. Those that
+        stay missing are spread evenly over the message: its last blocks may hold all of a small tensor.
         """
         if not self.spared:
             return False
@@ -111,7 +117,7 @@ class Incoming:
             chosen = [index for index in self.spared if index == 0 or index in self.vital]
             more = wanted(self.excess, loss) - len(self.asked) - len(chosen)
             if more > 0:
-                chosen += sorted(self.spared.difference(chosen))[:more]
+                chosen += sorted(self.spared.difference(chosen), key=_scattered)[:more]
         self.spared.difference_update(chosen)
         self.asked.update(dict.fromkeys(chosen, _NOT_ASKED))
         return bool(chosen)
