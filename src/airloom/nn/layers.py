@@ -1,4 +1,7 @@
-"""Which kind of layer an entry of a state dict belongs to: by its module, or by the shapes of what lies beside it."""
+"""Which kind of layer a weight belongs to: by its operator, its module, or the shapes of what lies beside it.
+
+A captured graph says what becomes of each weight, which is surest; a state dict alone does not.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,16 @@ _MODULES: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], LayerKind],
     ((nn.RNNBase, nn.RNNCellBase), "recurrent"),
     ((nn.Embedding, nn.EmbeddingBag), "other"),
 )
+
+_OPERATORS: tuple[tuple[str, LayerKind], ...] = (
+    ("conv", "convolution"), ("norm", "norm"), ("linear", "linear"), ("addmm", "linear"), ("mm", "linear"),
+    ("matmul", "linear"), ("gru", "recurrent"), ("lstm", "recurrent"), ("rnn", "recurrent"),
+)  # fmt: skip
+
+
+def kind_of_operator(target: str) -> LayerKind:
+    """The kind of layer whose weights an operator of a graph reads, `aten.convolution.default`."""
+    return next((kind for word, kind in _OPERATORS if word in target), "other")
 
 
 def layer_kinds(state: Mapping[str, Tensor], model: nn.Module | None = None) -> dict[str, LayerKind]:

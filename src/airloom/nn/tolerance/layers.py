@@ -15,7 +15,7 @@ from torch import Tensor
 
 from airloom.core.tolerance import ErrorPoint, LayerTolerance, Pattern
 from airloom.nn.federated import through_link
-from airloom.nn.layers import LayerKind, layer_of
+from airloom.nn.layers import LayerKind, kind_of_operator, layer_of
 from airloom.nn.tolerance.halves import Halves
 from airloom.nn.tolerance.measuring import (
     DEFAULT_DRAWS,
@@ -90,19 +90,11 @@ def targets(halves: Halves) -> list[_Target]:
             if not halves.large.state[name].is_floating_point():
                 continue
             layer = layer_of(name)
-            kind: LayerKind = next((kind for word, kind in _KINDS if word in op.target), "other")
             # A bias may be added by an operator of its own: the layer is what its first weight is.
-            found.setdefault(layer, (kind, {}))[1][name] = None
+            found.setdefault(layer, (kind_of_operator(op.target), {}))[1][name] = None
     layers = [_Target(layer or "model", kind, tuple(names)) for layer, (kind, names) in found.items()]
     rest = tuple(name for layer in layers if layer.kind != "norm" for name in layer.parameters)
     return [*layers, _Target(ALL_LAYERS, "other", rest)] if rest else layers
-
-
-# What an operator's target says of its weights, which is surer than their shapes.
-_KINDS: tuple[tuple[str, LayerKind], ...] = (
-    ("conv", "convolution"), ("norm", "norm"), ("linear", "linear"), ("addmm", "linear"), ("mm", "linear"),
-    ("matmul", "linear"), ("gru", "recurrent"), ("lstm", "recurrent"), ("rnn", "recurrent"),
-)  # fmt: skip
 
 
 def _measure(
