@@ -97,13 +97,30 @@ def test_what_came_is_as_it_was(coding: Coding, seed: int, lost: set[int]) -> No
     out = _tensor(decoded.data)
     assert out.isfinite().all()
     assert 0.0 <= decoded.lost <= 1.0
-    places = codec.plans[0].places
-    differs = (out != whole).reshape(-1).numpy()
-    entries = differs if places is None else differs[places]
-    changed = float(entries.mean())
-    assert differs.sum() == entries.sum()
+    differs = out != whole
+    if coding.prune != "none":
+        # Where a copy brings what the mask left out, that is no damage.
+        passed, before, original = (nn.functional.max_pool2d(t.relu(), 2) for t in (out, whole, x))
+        differs = (passed != before) & ((passed - original).abs() > float(x.abs().max()) / 60)
+    changed = float(differs.float().mean())
     assert changed <= decoded.lost + 1e-9
     assert (decoded.lost == 0.0) <= (changed == 0.0)
+
+
+def test_numbers_that_16_bits_cannot_hold() -> None:
+    x = _features(0)
+    x[0, 1, 3, 3] = -70000.0
+    with pytest.raises(StageFailed, match="tensor 1 holds numbers beyond 65504, which 16 bits cannot"):
+        Codec(_captured(), CUT, parse_coding("fp16")).encode(_live(x))
+    x[0, 1, 3, 3] = -64992.0
+    assert (
+        _tensor(
+            Codec(_captured(), CUT, parse_coding("fp16"))
+            .decode(Codec(_captured(), CUT, parse_coding("fp16")).encode(_live(x)))
+            .data
+        )[0, 1, 3, 3]
+        == -64992.0
+    )
 
 
 def test_everything_lost() -> None:

@@ -137,7 +137,8 @@ class Branch:
         """The first element of each window of x, where `by_window`; without a pooling, x."""
         if self.pool is None:
             return x
-        return x[(..., *(slice(None, None, k) for k in self.pool.kernel))]
+        firsts: NDArray[Any] = x[first_of_windows(self.pool)]
+        return firsts
 
     def _is_small(self, x: Tensor) -> Tensor:
         small = x.abs() <= torch.finfo(x.dtype).tiny
@@ -204,11 +205,17 @@ def _rounded(t: Tensor, scale: Tensor) -> Tensor:
     return torch.round((t / scale).clamp(-1e6, 1e6))
 
 
+def first_of_windows(pool: Pool) -> tuple[Any, ...]:
+    """The index of the first element of each window, where they lie side by side."""
+    return (..., *(slice(None, None, k) for k in pool.kernel))
+
+
 def _greatest_of_tiles(x: NDArray[Any], kernel: tuple[int, ...]) -> NDArray[Any]:
     """A max-pooling of windows that lie side by side."""
     for k, size in enumerate(kernel):
-        rest = (slice(None),) * (len(kernel) - 1 - k)
-        x = functools.reduce(np.maximum, [x[(..., slice(j, None, size), *rest)] for j in range(size)])
+        rest: tuple[Any, ...] = (slice(None),) * (len(kernel) - 1 - k)
+        places: list[tuple[Any, ...]] = [(..., slice(j, None, size), *rest) for j in range(size)]
+        x = functools.reduce(np.maximum, [x[place] for place in places])
     return x
 
 

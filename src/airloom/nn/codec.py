@@ -94,14 +94,13 @@ class Codec:
             StageFailed: a tensor is missing, has the wrong size, or holds NaN or infinity.
         """
         streams: list[Stream] = []
-        with torch.inference_mode():
-            for plan in self.plans:
-                try:
-                    streams += self._streams(plan, data[plan.tensor])
-                except KeyError:
-                    raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} of its live set is missing") from None
-                except ValueError as error:
-                    raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} {error}") from None
+        for plan in self.plans:
+            if plan.tensor not in data:
+                raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} of its live set is missing")
+            try:
+                streams += self._streams(plan, data[plan.tensor])
+            except ValueError as error:
+                raise StageFailed(f"cut {self.cut}: tensor {plan.tensor} {error}") from None
         return memoryview(pack(streams, first_room=self.first_room, room=self.room))
 
     def encode_sized(self, data: Mapping[int, Buffer]) -> Coded:

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from airloom.nn.branch import BITS, Branch, Small, along_maps
+from airloom.nn.branch import BITS, Branch, Small, along_maps, first_of_windows
 from airloom.nn.captured import Captured
 from airloom.nn.chain import Step, lower_bound, read_chain
 from airloom.nn.program import DTYPES
@@ -133,7 +133,7 @@ class _Probe:
             return True
         shape = (1, 1, *self.inner)
         signs = torch.zeros(shape, dtype=self.dtype)
-        signs[(..., *(slice(None, None, k) for k in self.pool.kernel))] = -0.0
+        signs[first_of_windows(self.pool)] = -0.0
         taken, other = (self.pool.greatest(x).signbit() for x in (signs, -signs))
         return bool(taken.all()) and not bool(other.any())
 

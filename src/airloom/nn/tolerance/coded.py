@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from airloom.errors import StageFailed
 from airloom.nn.codec import Codec
 from airloom.nn.codec_plan import TensorPlan
 from airloom.nn.executor import tensor_from_bytes, tensor_to_bytes
@@ -122,7 +123,10 @@ def _through(plan: TensorPlan, parts: Tensor) -> Tensor:
         return flat
     rows = []
     for row in flat:
-        values, scale, zero = quantise(row, plan.wire)
+        try:
+            values, scale, zero = quantise(row, plan.wire)
+        except ValueError as error:
+            raise StageFailed(f"tensor {plan.tensor} {error}") from None
         numbers = dequantise(values.numpy(), scale, zero, row.dtype)
         rows.append(torch.from_numpy(numbers.astype(plan.spec.dtype, copy=False)))
     return torch.stack(rows)
