@@ -1,9 +1,10 @@
 """What coding a cut costs beside sending it: interleaving and packing, and whole codecs at 60 Mbit/s.
 
 The codec's share is its seconds, coding and decoding together, over what the pruned cut takes at 60 Mbit/s (the
-paper's uplink), blocks with their headers: for every cut of VGG11 and ResNet-18 of 100 KB and more that pruning applies
-to. Seconds are the least of many: what else the machine does is no cost of the codec. Weights are random, which prunes
-about as much as trained ones do: a ReLU leaves half, a pooling behind it about a quarter.
+paper's uplink), blocks with their headers: for every cut of VGG11, ResNet-18 and ResNet-20 of 100 KB and more that
+pruning applies to. Seconds are the least of many, taken in turns over all cuts: what else the machine does is no cost
+of the codec. Weights are random but for ResNet-20's, which prunes about as much as trained ones do: a ReLU leaves half,
+and a pooling behind it one number a window.
 
 The alternative is the paper's representation of a pruned feature map (Fig. 13, step 3): a sparse tensor of torch, its
 indices and values as bytes, and back.
@@ -31,6 +32,8 @@ from harness import report
 
 RATE_BPS = 60e6
 LEAST_BYTES = 100_000
+_ROUNDS, _REPEATS = 4, 60
+_NEVER = (float("inf"), float("inf"))
 CODINGS = ("pruned+structured", "pruned-int8+structured", "int8+pruned-int8+structured")
 
 
@@ -102,14 +105,19 @@ def cuts_of(captured: Captured, coding: str) -> list[tuple[Codec, dict[int, Any]
 
 def main() -> None:
     packing()
-    for name in ("vgg11", "resnet18"):
+    for name in ("vgg11", "resnet18", "resnet20"):
         captured = airloom.capture(name)
         for coding in CODINGS:
             shares, times, sizes = [], [], []
-            for codec, live in cuts_of(captured, coding):
-                blob = codec.encode(live)
-                seconds = least_seconds(lambda c=codec, d=live: c.encode(d), 300)
-                seconds += least_seconds(lambda c=codec, b=blob: c.decode(b), 300)
+            cuts = [(codec, live, codec.encode(live)) for codec, live in cuts_of(captured, coding)]
+            took = [_NEVER] * len(cuts)
+            for _ in range(_ROUNDS):
+                for k, (codec, live, blob) in enumerate(cuts):
+                    there = least_seconds(lambda c=codec, d=live: c.encode(d), _REPEATS)
+                    back = least_seconds(lambda c=codec, b=blob: c.decode(b), _REPEATS)
+                    took[k] = min(took[k][0], there), min(took[k][1], back)
+            for (codec, live, blob), each in zip(cuts, took, strict=True):
+                seconds = sum(each)
                 shares.append(seconds / (8 * Framing().wire_nbytes((len(blob), 0)) / RATE_BPS))
                 if coding != CODINGS[0]:
                     continue
@@ -124,7 +132,9 @@ def main() -> None:
             what = f"{name}, {coding}, {len(shares)} cuts: coding + decoding over sending at 60 Mbit/s"
             # The target is for numbers as they are; in 8 bits there is a quarter to send, and no less to work out.
             report(f"{what}, worst", 100 * max(shares), "%", None if coding.startswith("int8") else "<= 5")
-            report(f"{what}, median", 100 * float(np.median(shares)), "%")
+            report(
+                f"{what}, median", 100 * float(np.median(shares)), "%", None if coding.startswith("int8") else "<= 5"
+            )
             if times:
                 report(f"{name}: torch sparse tensor's seconds over ours, median", float(np.median(times)), "times")
                 report(f"{name}: torch sparse tensor's bytes over ours, median", float(np.median(sizes)), "times")
