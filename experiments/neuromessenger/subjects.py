@@ -180,7 +180,7 @@ SUBJECTS = {
             Cut("groups.0.1.relu.2", "residual group 1", effort=0.6),
             *(Cut(f"groups.{k}.1.relu.2", f"residual group {k + 1}") for k in (1, 2, 3)),
             # Inside a residual block: the shortcut's tensor crosses as well.
-            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0),
+            Cut("groups.1.0.conv1.conv2d", "layer 15", in_table=False, tuning=4.0, profile=2.5),
         ),
         prbs=17, build=lambda: zoo.IMAGE_MODELS["resnet18"](num_classes=100, width=16), example=_pixels, score=top1,
         patterns=(("4", "relu"), ("26", "groups.1.1.relu.2")),
