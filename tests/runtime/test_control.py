@@ -69,7 +69,7 @@ def certs(tmp_path_factory):
     return {name: make_host(folder, name) for name in ("ue", "gnb", "mec", "operator", "other")}
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=20.0):  # a busy machine takes its time
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to pass"
