@@ -6,6 +6,7 @@ such graph and the parts of a pruned network side by side are another; one engin
 
 from __future__ import annotations
 
+from airloom.core.objective import Objective
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
 
@@ -79,6 +80,19 @@ class Alternative(Value, frozen=True):
     scheme: str = ""
 
 
+class PlanCost(Value, frozen=True):
+    """What a plan costs one request in a metric that its objective names, and the bound on it if there is one.
+
+    Attributes:
+        name: as `core.objective.named` has it: "energy@ue".
+        predicted: in s, J, bytes or money.
+    """
+
+    name: str
+    predicted: float
+    limit: float | None = None
+
+
 class Plan(Value, frozen=True, dict=True):
     """A checked, printable decision.
 
@@ -90,6 +104,10 @@ class Plan(Value, frozen=True, dict=True):
         clean_accuracy: of the model whole, as its tolerance profile has it.
         predicted_accuracy: what requests should come to under this plan; None without a tolerance profile.
         notes: remarks for people, a line each.
+        objective: what the plan was to be good at; None is the least latency.
+        costs: what it costs in the metrics of the objective, best effort first.
+        gap: proven bound on how far, relative, its best-effort cost lies above the optimum's; None where
+            the solver proves none.
     """
 
     model: str
@@ -109,4 +127,7 @@ class Plan(Value, frozen=True, dict=True):
     clean_accuracy: float | None = None
     predicted_accuracy: float | None = None
     notes: tuple[str, ...] = ()
+    objective: Objective | None = None
+    costs: tuple[PlanCost, ...] = ()
+    gap: float | None = None
     schema: int = SCHEMA_VERSION

@@ -32,6 +32,7 @@ class Option(Value, frozen=True):
         code_s: coding at the sender.
         decode_s: decoding at the receiver.
         energy_j: radio energy of the sender.
+        receive_j: radio energy of the receiver.
         accuracy_drop: expected loss of accuracy against the model whole, modelled as additive over hops.
         coding_drop: what of it the coding costs with nothing lost; a route over several hops bears it once.
         mcs: of a radio link, the index in the link's table; None where a link has none.
@@ -52,6 +53,7 @@ class Option(Value, frozen=True):
     tolerable: float = 0.0
     rounds: float = 0.0
     missing: float = 0.0
+    receive_j: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -89,6 +91,7 @@ class HostCost:
         min_stop: the first cut at which this host may hand over (privacy: the first k operators
             stay on the source); 0 for every other host.
         energy_w: power while it computes.
+        price_per_s: money for a second of computing.
         memory_bytes: the limit behind `last_start`, so that an error can say how much is missing;
             None where there is no limit, or where it is not one of bytes.
     """
@@ -100,6 +103,7 @@ class HostCost:
     min_stop: int = 0
     energy_w: float = 0.0
     memory_bytes: int | None = None
+    price_per_s: float = 0.0
 
     @property
     def num_operators(self) -> int:

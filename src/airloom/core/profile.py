@@ -12,22 +12,29 @@ from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
 
 class OperatorCost(Value, frozen=True):
-    """One operator: median seconds for one pass of the captured batch, and spread (IQR)."""
+    """One operator: median seconds for one pass of the captured batch, and spread (IQR).
+
+    `backward_s` is of its gradients and of updating its weights; 0 in a profile for inference.
+    """
 
     name: str
     compute_s: float
     spread_s: float = 0.0
     macs: int = 0
+    backward_s: float = 0.0
 
 
 class CutSize(Value, frozen=True):
     """A cut's live set: payload bytes of each tensor, and its id in the graph.
 
     `tensors` may be left out of a profile written by hand: planning needs only the bytes.
+    `gradient_nbytes`, in the same order, is what goes back for each in training: 0 for what has no
+    gradient (integers, the input); empty in a profile for inference.
     """
 
     tensor_nbytes: tuple[int, ...]
     tensors: tuple[int, ...] = ()
+    gradient_nbytes: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -35,10 +42,16 @@ class CutSize(Value, frozen=True):
 
 
 class Weights(Value, frozen=True):
-    """A weight or buffer, and the operators (indices) that read it: a stage counts it once."""
+    """A weight or buffer, and the operators (indices) that read it: a stage counts it once.
+
+    `trained`: whether an optimiser changes it; `state_nbytes`: what the optimiser keeps for it. A
+    buffer that training changes (running statistics) is not `trained`, but moves with its operators.
+    """
 
     nbytes: int
     operators: tuple[int, ...]
+    trained: bool = False
+    state_nbytes: int = 0
 
 
 def weights_nbytes(weights: tuple[Weights, ...], start: int, stop: int) -> int:
@@ -70,6 +83,9 @@ class Profile(Value, frozen=True, dict=True):
         rest_s: what a stage takes longer on a host that has waited for its input, as hosts do, than
             right after another stage: caches cool. `stage_s` counts it.
         basis: whether the times were measured or modelled.
+        optimizer: of a profile for training: what its `backward_s` and `state_nbytes` are of ("sgd", "adam"); "" for
+            inference.
+        backward_scale, backward_constant_s: as `stage_scale` and `stage_constant_s`, of a stage's way back.
     """
 
     model: str
@@ -86,6 +102,9 @@ class Profile(Value, frozen=True, dict=True):
     rest_s: float = 0.0
     stage_error: float | None = None
     machine: Machine = Machine()
+    optimizer: str = ""
+    backward_scale: float = 1.0
+    backward_constant_s: float = 0.0
     schema: int = SCHEMA_VERSION
 
     @property

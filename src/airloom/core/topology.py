@@ -20,11 +20,18 @@ class Power(Value, frozen=True):
 
     `radio_j_per_bit` is charged to the sender for every bit on the wire; `source` names where
     the figures come from. Energy from it is always *modelled*.
+
+    Attributes:
+        send_w, receive_w: points (rate in bit/s, W while sending or receiving at it), rates ascending:
+            in place of `radio_j_per_bit`, the power of a radio at a link's rate, linear in between
+            and constant beyond the ends, for as long as the bytes take at that rate.
     """
 
     idle_w: float = 0.0
     busy_w: float = 0.0
     radio_j_per_bit: float = 0.0
+    send_w: tuple[tuple[float, float], ...] = ()
+    receive_w: tuple[tuple[float, float], ...] = ()
     source: str = ""
 
 
@@ -37,6 +44,8 @@ class Device(Value, frozen=True):
             than 1 are *modelled*.
         profile: file with its own measured profile, in place of a factor.
         memory_bytes: what the weights of its stage may take; None is no limit.
+        speed_class: name of the machine class that `factor` follows from (`core.speed`), "" for none.
+        price_per_s: money for a second in which it computes.
         computes: False for a host that only forwards, such as a base station without a server.
         address: `host:port` where its data plane listens, "" to let the runtime choose on this machine.
     """
@@ -49,6 +58,8 @@ class Device(Value, frozen=True):
     power: Power = Power()
     address: str = ""
     computes: bool = True
+    speed_class: str = ""
+    price_per_s: float = 0.0
 
 
 class NrRadio(Value, frozen=True):
