@@ -72,16 +72,8 @@ class Transfer(Value, frozen=True):
     accuracy_drop: float = 0.0
 
 
-class Alternative(Value, frozen=True):
-    """A plan that lost, and by how much; `scheme` names the baseline, or "" for a runner-up."""
-
-    stops: tuple[int, ...]
-    predicted_s: float
-    scheme: str = ""
-
-
 class PlanCost(Value, frozen=True):
-    """What a plan costs one request in a metric that its objective names, and the bound on it if there is one.
+    """What a plan costs one request in a metric, and the bound on it if there is one.
 
     Attributes:
         name: as `core.objective.named` has it: "energy@ue".
@@ -91,6 +83,30 @@ class PlanCost(Value, frozen=True):
     name: str
     predicted: float
     limit: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the bound is kept; true where there is none."""
+        return self.limit is None or self.predicted <= self.limit * (1.0 + 1e-9)
+
+
+class Alternative(Value, frozen=True):
+    """A plan that lost, and by how much.
+
+    Attributes:
+        scheme: the baseline, the other solver ("convex") or the like; "" for a runner-up.
+        costs: in the metrics of the plan beside which it stands.
+    """
+
+    stops: tuple[int, ...]
+    predicted_s: float
+    scheme: str = ""
+    costs: tuple[PlanCost, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether it keeps all bounds."""
+        return all(cost.kept for cost in self.costs)
 
 
 class Plan(Value, frozen=True, dict=True):
@@ -105,7 +121,7 @@ class Plan(Value, frozen=True, dict=True):
         predicted_accuracy: what requests should come to under this plan; None without a tolerance profile.
         notes: remarks for people, a line each.
         objective: what the plan was to be good at; None is the least latency.
-        costs: what it costs in the metrics of the objective, best effort first.
+        costs: what it costs in the metrics of the objective, best effort first, then latency and energy where known.
         gap: proven bound on how far, relative, its best-effort cost lies above the optimum's; None where
             the solver proves none.
     """

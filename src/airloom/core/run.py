@@ -7,7 +7,8 @@ predicted, the emulated changes, the labels. Everything measured is in the trace
 
 from __future__ import annotations
 
-from airloom.core.plan import Plan, Stage, Transfer
+from airloom.core.objective import Objective
+from airloom.core.plan import Plan, PlanCost, Stage, Transfer
 from airloom.core.profile import Machine
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
@@ -29,6 +30,7 @@ class Phase(Value, frozen=True):
         predicted_accuracy: what its requests should come to; None without a tolerance profile.
         transfers: how cuts were predicted to travel, coding and MCS; empty without a tolerance profile.
         notes: the planner's remarks, a line each.
+        costs: what one request should cost in the metrics of the run's objective, with its bounds.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Phase(Value, frozen=True):
     predicted_accuracy: float | None = None
     transfers: tuple[Transfer, ...] = ()
     notes: tuple[str, ...] = ()
+    costs: tuple[PlanCost, ...] = ()
 
 
 class SchemeRecord(Value, frozen=True):
@@ -116,6 +119,7 @@ class RunRecord(Value, frozen=True, dict=True):
         machine: where it ran.
         started: UTC, ISO 8601.
         promise: the accuracy that was demanded; None where cuts went raw and whole.
+        objective: what requests were to cost little of, and the bounds they were to keep; None is the least latency.
     """
 
     model: str
@@ -133,4 +137,5 @@ class RunRecord(Value, frozen=True, dict=True):
     started: str = ""
     title: str = ""
     promise: Promise | None = None
+    objective: Objective | None = None
     schema: int = SCHEMA_VERSION
