@@ -59,6 +59,36 @@ def weights_nbytes(weights: tuple[Weights, ...], start: int, stop: int) -> int:
     return sum(w.nbytes for w in weights if any(start <= op < stop for op in w.operators))
 
 
+class Modules(Value, frozen=True):
+    """The modules of an unrolled recurrent network: R times the same operators over the same weights.
+
+    HiveMind (section VI-A) calls them recurrent modules, of several layers each.
+
+    Attributes:
+        starts: R+1 cuts, ascending and evenly spaced: module r is the operators `starts[r]..starts[r+1]-1`. What
+            lies before the first and behind the last (taking a sequence apart, putting the results together)
+            belongs to none.
+        state_nbytes: what a module makes for the next one alone: the hidden state.
+        input_nbytes: what a module reads of what there was before the first: its step of the sequence.
+        output_nbytes: what a module makes for later than the next one: its step of the result.
+    """
+
+    starts: tuple[int, ...]
+    state_nbytes: int = 0
+    input_nbytes: int = 0
+    output_nbytes: int = 0
+
+    @property
+    def count(self) -> int:
+        """R: how many modules there are."""
+        return len(self.starts) - 1
+
+    @property
+    def length(self) -> int:
+        """Operators of one module."""
+        return self.starts[1] - self.starts[0]
+
+
 class Machine(Value, frozen=True):
     """Where a profile was measured."""
 
@@ -86,6 +116,7 @@ class Profile(Value, frozen=True, dict=True):
         optimizer: of a profile for training: what its `backward_s` and `state_nbytes` are of ("sgd", "adam"); "" for
             inference.
         backward_scale, backward_constant_s: as `stage_scale` and `stage_constant_s`, of a stage's way back.
+        modules: where an unrolled recurrent network repeats itself; None where nothing does.
     """
 
     model: str
@@ -105,6 +136,7 @@ class Profile(Value, frozen=True, dict=True):
     optimizer: str = ""
     backward_scale: float = 1.0
     backward_constant_s: float = 0.0
+    modules: Modules | None = None
     schema: int = SCHEMA_VERSION
 
     @property

@@ -26,6 +26,7 @@ from airloom.core.value import Basis
 from airloom.errors import ConfigError, UserError
 from airloom.nn.captured import Captured
 from airloom.nn.executor import StageExecutor, tensor_to_bytes
+from airloom.nn.fold import find_modules
 from airloom.nn.machine import this_machine
 from airloom.nn.program import DTYPES
 
@@ -164,6 +165,7 @@ def profile_of(
         stage_error=stage_error,
         rest_s=rest_s,
         machine=machine,
+        modules=find_modules(graph),
     )
 
 
