@@ -8,6 +8,8 @@ deadline: 2 s
 transport: udp
 changes:
   - {at: 10 s, link: mec->cloud, rate: 5 Mbit/s, both: true}
+
+What it is to be good at: `minimize: energy@ue`, `require: [latency<=120ms]`, `solver: exact`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Literal
 
 from airloom import units
 from airloom.config.changes import Change, check_names, to_conditions
+from airloom.config.objective import Places, check_objective, parse_objective
 from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
 from airloom.config.topology import load_topology
-from airloom.core.topology import Conditions
+from airloom.core.objective import Objective
+from airloom.core.topology import Conditions, Topology
 from airloom.core.value import Value
 from airloom.errors import ConfigError
 
@@ -45,6 +49,7 @@ class RunConfig(Value, frozen=True):
             times to the devices'; False runs on the links as they are.
         changes: in order of time; each holds only what changes then.
         min_accuracy: the floor that requests must keep, 0 to 1; needs `tolerance`.
+        objective: what requests are to cost little of, and the bounds that they must keep; None is the least latency.
     """
 
     topology: str
@@ -64,6 +69,7 @@ class RunConfig(Value, frozen=True):
     changes: tuple[Conditions, ...] = ()
     tolerance: str = ""
     min_accuracy: float | None = None
+    objective: Objective | None = None
 
 
 class _Run(Entry, frozen=True):
@@ -84,6 +90,9 @@ class _Run(Entry, frozen=True):
     changes: tuple[Change, ...] = ()
     tolerance: str = ""
     min_accuracy: Quantity | None = None
+    minimize: str | tuple[str, ...] = ()
+    require: str | tuple[str, ...] = ()
+    solver: str | None = None
 
 
 def load_run(path: Path) -> RunConfig:
@@ -126,6 +135,7 @@ def load_run(path: Path) -> RunConfig:
                 "a floor needs to know what loss costs: name a `tolerance` profile (`airloom tolerance` measures one)",
                 where=at(where, "$.min_accuracy"),
             )
+    objective = _objective(entry, topology, where)
     model = entry.model
     if model.endswith(".pt2"):
         model = str(_named(path, model, "model"))
@@ -147,7 +157,24 @@ def load_run(path: Path) -> RunConfig:
         changes=tuple(sorted(changes, key=lambda c: c.at_s)),
         tolerance=str(_named(path, entry.tolerance, "tolerance")) if entry.tolerance else "",
         min_accuracy=floor,
+        objective=objective,
     )
+
+
+def _objective(entry: _Run, topology: Topology, where: str) -> Objective | None:
+    """The keys `minimize`, `require` and `solver`; one term or bound may stand alone, several are a list."""
+    places = Places(
+        minimize=at(where, "$.minimize"),
+        require=at(where, "$.require"),
+        solver=at(where, "$.solver"),
+        terms_are_list=not isinstance(entry.minimize, str),
+        bounds_are_list=not isinstance(entry.require, str),
+    )
+    terms = (entry.minimize,) if isinstance(entry.minimize, str) else entry.minimize
+    bounds = (entry.require,) if isinstance(entry.require, str) else entry.require
+    objective = parse_objective(terms, bounds, entry.solver, places=places)
+    check_objective(objective, topology, places=places)
+    return objective
 
 
 def _named(run_file: Path, name: str, key: str) -> Path:
