@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from airloom.core.problem import Option, RadioChoice
 from airloom.core.repair import Repair, expected_repair
 from airloom.core.topology import Link, LinkState, Power
+
+NO_POWER = Power()
 
 
 class Way(NamedTuple):
@@ -68,6 +71,7 @@ def carry(
     *,
     blocks: int,
     power: Power,
+    receiver: Power = NO_POWER,
     tolerable: float = 0.0,
     waits: bool = False,
     coding: str = "raw",
@@ -80,6 +84,7 @@ def carry(
 
     Args:
         blocks: how many blocks the message has.
+        power, receiver: of the hosts at both ends; for a curve the radio is on while bits travel, at the rate in force.
         tolerable: share of them that may stay missing: a whole number of blocks.
         waits: count round trips of repair, as `core.repair` expects them. Plans that may choose how
             much to repair must; a plan that repairs everything has them on every assignment, counts
@@ -87,8 +92,9 @@ def carry(
     """
     if not way.is_open:
         return Option(
-            coding=coding, nbytes=nbytes, transfer_s=math.inf, energy_j=math.inf, mcs=way.mcs, tolerable=tolerable
-        )
+            coding=coding, nbytes=nbytes, transfer_s=math.inf, energy_j=math.inf, receive_j=math.inf, mcs=way.mcs,
+            tolerable=tolerable,
+        )  # fmt: skip
     if waits:
         repair = _repair(way, nbytes, blocks, round(tolerable * blocks))
     else:
@@ -101,12 +107,42 @@ def carry(
         transfer_s=way.fixed_s + (bits + idle_bits) / way.rate_bps,
         code_s=code_s,
         decode_s=decode_s,
-        energy_j=bits * power.radio_j_per_bit,
+        energy_j=bits * send_j_per_bit(power, way.rate_bps),
+        receive_j=bits * receive_j_per_bit(receiver, way.rate_bps),
         mcs=way.mcs,
         tolerable=tolerable,
         rounds=repair.rounds,
         missing=min(way.loss, tolerable),
     )
+
+
+def radio_w(curve: tuple[tuple[float, float], ...], rate_bps: float) -> float:
+    """W at a rate: linear between the points of a curve, the ends' own beyond them; 0 without points.
+
+    Args:
+        curve: (bit/s, W), rates ascending.
+    """
+    if not curve:
+        return 0.0
+    after = bisect.bisect_left(curve, (rate_bps, -math.inf))
+    if after == 0:
+        return curve[0][1]
+    if after == len(curve):
+        return curve[-1][1]
+    (low, low_w), (high, high_w) = curve[after - 1], curve[after]
+    return low_w + (high_w - low_w) * (rate_bps - low) / (high - low)
+
+
+def send_j_per_bit(power: Power, rate_bps: float) -> float:
+    """J of the sender's radio for a bit at that rate: its curve over the rate, or else `radio_j_per_bit`."""
+    if not power.send_w:
+        return power.radio_j_per_bit
+    return radio_w(power.send_w, rate_bps) / rate_bps if math.isfinite(rate_bps) else 0.0
+
+
+def receive_j_per_bit(power: Power, rate_bps: float) -> float:
+    """J of the receiver's radio for a bit at that rate."""
+    return radio_w(power.receive_w, rate_bps) / rate_bps if power.receive_w and math.isfinite(rate_bps) else 0.0
 
 
 def _repair(way: Way, nbytes: int, blocks: int, may: int) -> Repair:

@@ -45,28 +45,39 @@ _expected_accuracy = functools.lru_cache(maxsize=4096)(expected_accuracy)
 
 
 def coded_options(
-    cut: int, tensor_nbytes: tuple[int, ...], ways: Sequence[Way], framing: Framing, power: Power, terms: Terms
+    cut: int,
+    tensor_nbytes: tuple[int, ...],
+    ways: Sequence[Way],
+    framing: Framing,
+    powers: tuple[Power, Power],
+    terms: Terms,
 ) -> tuple[Option, ...]:
     """Every coding of a cut that meets the hop's floor, on every way of using the link.
 
     Args:
         tensor_nbytes: of the cut's live set as it is; raw sends these.
+        powers: of the sender and of the receiver.
     """
     options: list[Option] = []
     for way, entry in _entries(cut, ways, framing, terms):
         share = _bearable(entry, terms.floor)
         if share < 0.0:
             continue
-        options.append(_option(entry, tensor_nbytes, way, framing, power, terms, share))
+        options.append(_option(entry, tensor_nbytes, way, framing, powers, terms, share))
     return tuple(options)
 
 
 def relayed_options(
-    cut: int, tensor_nbytes: tuple[int, ...], ways: Sequence[Way], framing: Framing, power: Power, terms: Terms
+    cut: int,
+    tensor_nbytes: tuple[int, ...],
+    ways: Sequence[Way],
+    framing: Framing,
+    powers: tuple[Power, Power],
+    terms: Terms,
 ) -> tuple[Option, ...]:
     """Every coding of a cut carried on as it came, whole: what a host does that runs nothing."""
     return tuple(
-        _option(entry, tensor_nbytes, way, framing, power, terms, 0.0)
+        _option(entry, tensor_nbytes, way, framing, powers, terms, 0.0)
         for way, entry in _entries(cut, ways, framing, terms)
     )
 
@@ -81,7 +92,7 @@ def _option(
     tensor_nbytes: tuple[int, ...],
     way: Way,
     framing: Framing,
-    power: Power,
+    powers: tuple[Power, Power],
     terms: Terms,
     share: float,
 ) -> Option:
@@ -94,7 +105,8 @@ def _option(
         way,
         nbytes,
         blocks=blocks,
-        power=power,
+        power=powers[0],
+        receiver=powers[1],
         tolerable=allowed,
         waits=True,
         coding=entry.coding.name,

@@ -13,7 +13,7 @@ from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
-from airloom.planner.carrying import carry, ways
+from airloom.planner.carrying import NO_POWER, carry, ways
 from airloom.planner.coded import Terms, coded_options, relayed_options
 from airloom.planner.contract import check_contract, hop_floors, runs_rest
 
@@ -21,7 +21,6 @@ from airloom.planner.contract import check_contract, hop_floors, runs_rest
 FRAMED = Framing()
 # Payload bytes alone, as papers count them: nothing is added for headers and tags.
 PAYLOAD_ONLY = Framing(block_overhead=0, packet_overhead=0, message_overhead=0, tensor_overhead=0)
-NO_POWER = Power()
 #: By (src, dst), each MCS that a radio link may use.
 Choices = Mapping[tuple[str, str], Sequence[RadioChoice]]
 
@@ -75,6 +74,7 @@ def host_cost(
         min_stop=private_operators if is_source else 0,
         energy_w=device.power.busy_w,
         memory_bytes=device.memory_bytes if device.computes else None,
+        price_per_s=device.price_per_s,
     )
 
 
@@ -106,7 +106,7 @@ def hop_cost(
     Args:
         link, state: downstream, and what it offers now.
         back, back_state: the other direction; needed where the result returns.
-        power, back_power: of the sender, and of the host at the far end, who sends the result.
+        power, back_power: of the sender, and of the host at the far end, who receives, and sends the result.
         contract: adds an option for every coding of a cut that meets `floor` (`coded`).
         floor: the accuracy that this hop alone must leave (`contract.hop_floors`); None: the clean one.
         choices, back_choices: of a radio link, each MCS that it may use; empty for its own figures.
@@ -134,20 +134,24 @@ def hop_cost(
         sizes = cut.tensor_nbytes
         nbytes = framing.wire_nbytes(sizes)
         blocks = framing.num_blocks(framing.message_nbytes(sizes))
-        raw = tuple(carry(way, nbytes, blocks=blocks, power=power, waits=terms is not None) for way in onward)
+        raw = tuple(
+            carry(way, nbytes, blocks=blocks, power=power, receiver=back_power, waits=terms is not None)
+            for way in onward
+        )
         if terms is None or index == profile.num_operators:
             options.append(raw)
             relayed.append(raw)
             continue
-        options.append(raw + coded_options(index, sizes, onward, framing, power, terms))
-        relayed.append(raw + relayed_options(index, sizes, onward, framing, power, terms))
+        options.append(raw + coded_options(index, sizes, onward, framing, (power, back_power), terms))
+        relayed.append(raw + relayed_options(index, sizes, onward, framing, (power, back_power), terms))
     way_back = Option()
     if result_returns and back is not None:
         result = result_nbytes(profile)
         nbytes, blocks = framing.wire_nbytes(result), framing.num_blocks(framing.message_nbytes(result))
         upward = ways(back, state=back_state, choices=back_choices)
         way_back = min(
-            (carry(way, nbytes, blocks=blocks, power=back_power) for way in upward), key=lambda option: option.total_s
+            (carry(way, nbytes, blocks=blocks, power=back_power, receiver=power) for way in upward),
+            key=lambda option: option.total_s,
         )
     return HopCost(
         src=link.src,
