@@ -27,6 +27,7 @@ _BYTES = {
 }  # fmt: skip
 _WATTS = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
 _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9}
+_PER_SECOND = {"per s": 1.0, "per min": 1.0 / 60.0, "per hour": 1.0 / 3600.0}
 _LARGEST = 2**1023
 _PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
@@ -101,6 +102,14 @@ def parse_joules(value: str | float, *, where: str = "") -> float:
     return joules
 
 
+def parse_price(value: str | float, *, where: str = "") -> float:
+    """`"0.1 per hour"` or 0 -> money a second; in which currency is for whoever writes it."""
+    price = _parse(value, _PER_SECOND, kind="a price", where=where, usual="per hour")
+    if price < 0:
+        raise ConfigError(f"a price cannot be negative, got {value!r}", where=where)
+    return price
+
+
 def parse_decibels(value: str | float, *, where: str = "") -> float:
     """`"10 dB"`, `"-3 dB"` or 0 -> decibels."""
     return _parse(value, _DECIBELS, kind="a ratio in dB", where=where, usual="dB")
@@ -157,6 +166,11 @@ def format_bytes(nbytes: float) -> str:
 def format_joules(joules: float) -> str:
     """`120 mJ`."""
     return _scaled(joules, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")))
+
+
+def format_money(amount: float) -> str:
+    """Three significant digits: `0.00123`; the currency is that of the prices."""
+    return f"{amount:.3g}"
 
 
 def format_decibels(decibels: float) -> str:

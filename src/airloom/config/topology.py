@@ -4,8 +4,8 @@ name: phone to cloud
 source: ue
 sink: cloud
 devices:
-  - {id: ue, role: ue, speed: 0.1, memory: 512 MiB}
-  - {id: cloud, role: cloud}
+  - {id: ue, role: ue, speed: 0.1, memory: 512 MiB, power: {busy: 3 W, send: [[1 Mbit/s, 1.2 W], [50 Mbit/s, 2.5 W]]}}
+  - {id: cloud, role: cloud, price: 0.1 per hour}
 links:
   - {from: ue, to: cloud, rate: 50 Mbit/s, delay: 10 ms, loss: 1 %, burst: 5 ms, both: true}
 
@@ -35,6 +35,8 @@ class _Power(Entry, frozen=True):
     idle: Quantity = 0
     busy: Quantity = 0
     radio_per_bit: Quantity = 0
+    send: tuple[tuple[Quantity, Quantity], ...] = ()
+    receive: tuple[tuple[Quantity, Quantity], ...] = ()
     source: str = ""
 
 
@@ -47,6 +49,7 @@ class _Device(Entry, frozen=True):
     memory: Quantity | None = None
     computes: bool = True
     power: _Power = _Power()
+    price: Quantity = 0
     address: str = ""
 
 
@@ -150,7 +153,6 @@ def _device(entry: _Device, place: str, base: Path) -> Device:
             raise ConfigError(f"a speed of {entry.speed!r} is too little", where=f"{place}.speed")
     elif entry.factor is not None:
         factor = _positive(entry.factor, f"{place}.factor", "a factor")
-    power = entry.power
     return Device(
         id=entry.id,
         role=entry.role,
@@ -158,14 +160,35 @@ def _device(entry: _Device, place: str, base: Path) -> Device:
         profile=_file(entry.profile, base, f"{place}.profile"),
         memory_bytes=None if entry.memory is None else units.parse_bytes(entry.memory, where=f"{place}.memory"),
         computes=entry.computes,
-        power=Power(
-            idle_w=units.parse_watts(power.idle, where=f"{place}.power.idle"),
-            busy_w=units.parse_watts(power.busy, where=f"{place}.power.busy"),
-            radio_j_per_bit=units.parse_joules(power.radio_per_bit, where=f"{place}.power.radio_per_bit"),
-            source=power.source,
-        ),
+        power=_power(entry.power, f"{place}.power"),
+        price_per_s=units.parse_price(entry.price, where=f"{place}.price"),
         address=entry.address,
     )
+
+
+def _power(entry: _Power, place: str) -> Power:
+    power = Power(
+        idle_w=units.parse_watts(entry.idle, where=f"{place}.idle"),
+        busy_w=units.parse_watts(entry.busy, where=f"{place}.busy"),
+        radio_j_per_bit=units.parse_joules(entry.radio_per_bit, where=f"{place}.radio_per_bit"),
+        send_w=_curve(entry.send, f"{place}.send"),
+        receive_w=_curve(entry.receive, f"{place}.receive"),
+        source=entry.source,
+    )
+    if power.radio_j_per_bit and power.send_w:
+        raise ConfigError("`radio_per_bit` and `send` both price what is sent: keep one of them", where=place)
+    return power
+
+
+def _curve(entry: tuple[tuple[Quantity, Quantity], ...], place: str) -> tuple[tuple[float, float], ...]:
+    """(bit/s, W), rates ascending."""
+    points: list[tuple[float, float]] = []
+    for i, (rate, watts) in enumerate(entry):
+        point = (units.parse_rate(rate, where=f"{place}[{i}][0]"), units.parse_watts(watts, where=f"{place}[{i}][1]"))
+        if points and point[0] <= points[-1][0]:
+            raise ConfigError(f"rates ascend, got {rate} after {entry[i - 1][0]}", where=f"{place}[{i}][0]")
+        points.append(point)
+    return tuple(points)
 
 
 def _links(entry: _Link, place: str, base: Path) -> tuple[Link, ...]:
@@ -260,13 +283,13 @@ def dump_topology(topology: Topology) -> str:
         items += ["computes: false"] if not device.computes else []
         power = device.power
         if power != Power():
-            figures = [
-                f"idle: {_watts(power.idle_w)}",
-                f"busy: {_watts(power.busy_w)}",
-                f"radio_per_bit: {_joules(power.radio_j_per_bit)}",
-            ]
+            figures = [f"idle: {_watts(power.idle_w)}", f"busy: {_watts(power.busy_w)}"]
+            figures += [f"radio_per_bit: {_joules(power.radio_j_per_bit)}"] if not power.send_w else []
+            figures += [f"send: {_points(power.send_w)}"] if power.send_w else []
+            figures += [f"receive: {_points(power.receive_w)}"] if power.receive_w else []
             figures += [f"source: {_quoted(power.source)}"] if power.source else []
             items.append(f"power: {{{', '.join(figures)}}}")
+        items += [f"price: {_price(device.price_per_s)}"] if device.price_per_s else []
         items += [f"address: {_quoted(device.address)}"] if device.address else []
         lines.append(f"  - {{{', '.join(items)}}}")
     lines.append("links:" if topology.links else "links: []")
@@ -321,6 +344,14 @@ def _watts(watts: float) -> str:
 
 def _joules(joules: float) -> str:
     return _exact(joules, ((1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1.0, "J")), units.parse_joules)
+
+
+def _price(per_s: float) -> str:
+    return _exact(per_s, ((1 / 3600, "per hour"), (1 / 60, "per min"), (1.0, "per s")), units.parse_price)
+
+
+def _points(curve: tuple[tuple[float, float], ...]) -> str:
+    return f"[{', '.join(f'[{_rate(rate)}, {_watts(watts)}]' for rate, watts in curve)}]"
 
 
 def _exact(value: float, steps: tuple[tuple[float, str], ...], read: Callable[[str], float]) -> str:
