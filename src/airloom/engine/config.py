@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from airloom.core.forecast import ForecastPolicy
 from airloom.core.framing import Framing
+from airloom.core.objective import LATENCY, Objective
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Device, Topology
@@ -21,12 +23,19 @@ class WavePolicy(Value, frozen=True):
         min_interval_s: two messages of the host's own accord are at least this far apart; waves
             that come from downstream are passed on at once.
         refresh_s: the end of the chain starts a wave this often, whatever happens.
+        per_request: a source asks the end of its chain for a wave for each request, and holds the
+            request until that wave has come. Such a wave goes up the way to that source only.
+        hold_s: the longest that a request is held for its wave.
+        spontaneous: whether hosts also speak of their own accord, when a link or a load has moved.
     """
 
     change: float = 0.1
     cost_change: float = 0.01
     min_interval_s: float = 0.02
     refresh_s: float = 2.0
+    per_request: bool = False
+    hold_s: float = 0.1
+    spontaneous: bool = True
 
 
 class AttemptPolicy(Value, frozen=True):
@@ -63,6 +72,9 @@ class HostConfig(Value, frozen=True, dict=True):
         pinned_fallback: what a source does while a device of its pinned plan is down: run the
             whole model itself, or follow the tables.
         contract: the accuracy to keep and what each cut bears; None carries every cut raw and whole.
+        objective: what every host's table is to be good at.
+        forecast: how links are priced for the moment at which a task will use them; None takes them as
+            they were last measured.
     """
 
     device: str
@@ -79,6 +91,8 @@ class HostConfig(Value, frozen=True, dict=True):
     attempts: AttemptPolicy = AttemptPolicy()
     wave: WavePolicy = WavePolicy()
     contract: Contract | None = None
+    objective: Objective = LATENCY
+    forecast: ForecastPolicy | None = None
 
     @property
     def num_operators(self) -> int:
