@@ -72,12 +72,12 @@ class RunConfig(Value, frozen=True):
     objective: Objective | None = None
 
 
-class _Run(Entry, frozen=True):
-    topology: str
+class RunKeys(Entry, frozen=True):
+    """What run files and scenarios (`config.scenario`) both say."""
+
     model: str
     profile: str = ""
     scheme: Scheme = "airloom"
-    requests: int = 200
     deadline: Quantity = "10 s"
     in_flight: int = 1
     transport: Transport = "udp"
@@ -95,6 +95,11 @@ class _Run(Entry, frozen=True):
     solver: str | None = None
 
 
+class _Run(RunKeys, frozen=True, kw_only=True):
+    topology: str
+    requests: int = 200
+
+
 def load_run(path: Path) -> RunConfig:
     """Read a run file and check it against its topology; files that it names are relative to it.
 
@@ -103,8 +108,23 @@ def load_run(path: Path) -> RunConfig:
     """
     where = str(path)
     entry = parse(read_text(path), _Run, where=where, hint="start with `airloom init`")
+    topology_path = named_file(path, entry.topology, "topology")
+    topology = load_topology(topology_path, result_returns=entry.result_returns)
+    return run_config(entry, path, topology, topology_file=topology_path, requests=entry.requests)
+
+
+def run_config(entry: RunKeys, path: Path, topology: Topology, *, topology_file: Path, requests: int) -> RunConfig:
+    """What the keys say, checked against the topology.
+
+    Args:
+        path: the file that they stand in.
+
+    Raises:
+        ConfigError: names the place and what to do.
+    """
+    where = str(path)
     for key, value, least in (
-        ("requests", entry.requests, 1),
+        ("requests", requests, 1),
         ("in_flight", entry.in_flight, 1),
         ("repair_rounds", entry.repair_rounds, 0),
         ("seed", entry.seed, 0),
@@ -119,8 +139,6 @@ def load_run(path: Path) -> RunConfig:
         raise ConfigError(
             "congestion control is TCP's: write `transport: tcp` or leave it out", where=at(where, "$.congestion")
         )
-    topology_path = _named(path, entry.topology, "topology")
-    topology = load_topology(topology_path, result_returns=entry.result_returns)
     changes = []
     for i, change in enumerate(entry.changes):
         place = at(where, f"$.changes[{i}]")
@@ -138,13 +156,13 @@ def load_run(path: Path) -> RunConfig:
     objective = _objective(entry, topology, where)
     model = entry.model
     if model.endswith(".pt2"):
-        model = str(_named(path, model, "model"))
+        model = str(named_file(path, model, "model"))
     return RunConfig(
-        topology=str(topology_path),
+        topology=str(topology_file),
         model=model,
-        profile=str(_named(path, entry.profile, "profile")) if entry.profile else "",
+        profile=str(named_file(path, entry.profile, "profile")) if entry.profile else "",
         scheme=entry.scheme,
-        requests=entry.requests,
+        requests=requests,
         deadline_s=deadline_s,
         in_flight=entry.in_flight,
         transport=entry.transport,
@@ -155,13 +173,13 @@ def load_run(path: Path) -> RunConfig:
         result_returns=entry.result_returns,
         emulate=entry.emulate,
         changes=tuple(sorted(changes, key=lambda c: c.at_s)),
-        tolerance=str(_named(path, entry.tolerance, "tolerance")) if entry.tolerance else "",
+        tolerance=str(named_file(path, entry.tolerance, "tolerance")) if entry.tolerance else "",
         min_accuracy=floor,
         objective=objective,
     )
 
 
-def _objective(entry: _Run, topology: Topology, where: str) -> Objective | None:
+def _objective(entry: RunKeys, topology: Topology, where: str) -> Objective | None:
     """The keys `minimize`, `require` and `solver`; one term or bound may stand alone, several are a list."""
     places = Places(
         minimize=at(where, "$.minimize"),
@@ -177,7 +195,8 @@ def _objective(entry: _Run, topology: Topology, where: str) -> Objective | None:
     return objective
 
 
-def _named(run_file: Path, name: str, key: str) -> Path:
+def named_file(run_file: Path, name: str, key: str) -> Path:
+    """The absolute path of a file that `key` of a run file names; it must be there."""
     path = (run_file.parent / name).absolute()
     if not path.is_file():
         raise ConfigError(f"no file {path}: paths are relative to this file", where=at(str(run_file), f"$.{key}"))

@@ -40,7 +40,9 @@ class _Power(Entry, frozen=True):
     source: str = ""
 
 
-class _Device(Entry, frozen=True):
+class DeviceEntry(Entry, frozen=True):
+    """A device as people write it."""
+
     id: str
     role: Role
     speed: Quantity | None = None
@@ -66,10 +68,12 @@ class _Link(Entry, frozen=True):
     both: bool = False
 
 
-class _Topology(Entry, frozen=True):
+class TopologyEntry(Entry, frozen=True):
+    """A topology as people write it."""
+
     source: str
     sink: str
-    devices: tuple[_Device, ...]
+    devices: tuple[DeviceEntry, ...]
     links: tuple[_Link, ...] = ()
     name: str = ""
 
@@ -88,34 +92,42 @@ def load_topology(path: Path, *, result_returns: bool = True) -> Topology:
 
 def parse_topology(text: str, *, where: str = "", base: Path = Path(), result_returns: bool = True) -> Topology:
     """YAML text as a topology; `where` names it in errors, `base` is where the files it names lie."""
-    entry = parse(text, _Topology, where=where, hint=_EMPTY)
+    entry = parse(text, TopologyEntry, where=where, hint=_EMPTY)
+    topology = build_topology(entry, place=at(where, "$"), base=base)
+    check_path(topology, at(where, "$.links"), result_returns)
+    return topology
+
+
+def build_topology(entry: TopologyEntry, *, place: str, base: Path) -> Topology:
+    """What an entry says, each part checked; not that there is a way from source to sink (`check_path`).
+
+    Args:
+        place: of the entry, for errors.
+        base: where the files that it names lie.
+    """
     if not entry.devices:
-        raise ConfigError("no devices: list at least the source", where=at(where, "$.devices"))
+        raise ConfigError("no devices: list at least the source", where=f"{place}.devices")
     devices: list[Device] = []
     for i, device in enumerate(entry.devices):
-        place = at(where, f"$.devices[{i}]")
+        here = f"{place}.devices[{i}]"
         if device.id in {d.id for d in devices}:
-            raise ConfigError(f"a second device {device.id!r}: give it another id", where=f"{place}.id")
-        devices.append(_device(device, place, base))
+            raise ConfigError(f"a second device {device.id!r}: give it another id", where=f"{here}.id")
+        devices.append(build_device(device, here, base))
     known = {device.id for device in devices}
     links: list[Link] = []
     for i, link in enumerate(entry.links):
-        place = at(where, f"$.links[{i}]")
+        here = f"{place}.links[{i}]"
         for key, end in (("from", link.src), ("to", link.dst)):
             if end not in known:
-                raise ConfigError(_no_device(end, known), where=f"{place}.{key}")
-        for built in _links(link, place, base):
+                raise ConfigError(_no_device(end, known), where=f"{here}.{key}")
+        for built in _links(link, here, base):
             if any((built.src, built.dst) == (other.src, other.dst) for other in links):
-                raise ConfigError(f"a second link {built.src}->{built.dst}: keep one of them", where=place)
+                raise ConfigError(f"a second link {built.src}->{built.dst}: keep one of them", where=here)
             links.append(built)
     for key, end in (("source", entry.source), ("sink", entry.sink)):
         if end not in known:
-            raise ConfigError(_no_device(end, known), where=at(where, f"$.{key}"))
-    topology = Topology(
-        devices=tuple(devices), links=tuple(links), source=entry.source, sink=entry.sink, name=entry.name
-    )
-    _check_path(topology, at(where, "$.links"), result_returns)
-    return topology
+            raise ConfigError(_no_device(end, known), where=f"{place}.{key}")
+    return Topology(devices=tuple(devices), links=tuple(links), source=entry.source, sink=entry.sink, name=entry.name)
 
 
 def _no_device(id: str, known: set[str]) -> str:
@@ -139,7 +151,8 @@ def _file(name: str, base: Path, place: str) -> str:
     return str(path)
 
 
-def _device(entry: _Device, place: str, base: Path) -> Device:
+def build_device(entry: DeviceEntry, place: str, base: Path) -> Device:
+    """One entry of `devices`; `place` names it in errors, `base` is where the profile that it names lies."""
     if not DEVICE_ID.fullmatch(entry.id):
         raise ConfigError(
             f"an id has up to 64 letters, digits, `-`, `_` and `.`, got {entry.id!r}", where=f"{place}.id"
@@ -240,7 +253,7 @@ def _radio_links(entry: _Link, nr: NrEntry, place: str) -> tuple[Link, ...]:
     return (link, msgspec.structs.replace(link, src=link.dst, dst=link.src)) if entry.both else (link,)
 
 
-def _check_path(topology: Topology, place: str, result_returns: bool) -> None:
+def check_path(topology: Topology, place: str, result_returns: bool) -> None:
     """There must be a way from source to sink, and the same way back where the result returns."""
     pairs = {(link.src, link.dst) for link in topology.links}
 
