@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from airloom.errors import ConfigError
+from airloom.zoo.pixels import CIFAR_SIZE
+from airloom.zoo.qmix import qmix_agent
+from airloom.zoo.rcnn import rcnn
 from airloom.zoo.recurrent import gru_tagger
 from airloom.zoo.resnet import resnet18, resnet20, resnet56, resnet110, wrn28_10
 from airloom.zoo.vgg import vgg11
 
-# Over 32x32 uint8 pictures; `num_classes` and `width` are their options.
+# Classifiers of 32x32 uint8 pictures; `num_classes` and `width` are their options, and `size` of some.
 IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "resnet20": resnet20,
@@ -33,7 +36,12 @@ IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "wrn28_10": wrn28_10,
 }
 
-MODELS: dict[str, Callable[..., nn.Module]] = {**IMAGE_MODELS, "gru_tagger": gru_tagger}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    **IMAGE_MODELS,
+    "gru_tagger": gru_tagger,
+    "qmix_agent": qmix_agent,
+    "rcnn": rcnn,
+}
 
 
 def _factory(name: str) -> Callable[..., nn.Module]:
@@ -127,17 +135,19 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
 
 def example_inputs(name: str, batch: int = 1, *, seed: int = 0, **options: int) -> tuple[Tensor, ...]:
     """Random inputs for the network `name` built with the same `options`; the same for the same seed."""
-    _factory(name)
+    defaults = {k: p.default for k, p in inspect.signature(_factory(name)).parameters.items()}
     if batch < 1:
         raise ConfigError(f"a batch is at least 1, got {batch}")
     rng = np.random.default_rng(seed)
-    if name in IMAGE_MODELS:
-        return (torch.from_numpy(rng.integers(0, 256, (batch, 3, 32, 32), dtype=np.uint8)),)
-    steps, tokens = options.get("steps", 50), options.get("tokens", 0)
-    if tokens:
-        return (torch.from_numpy(rng.integers(0, tokens, (batch, steps))),)
-    shape = (batch, steps, options.get("features", 16))
-    return (torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)),)
+    given = {**defaults, **options}
+    if name in IMAGE_MODELS or name == "rcnn":
+        size = given.get("size", CIFAR_SIZE)
+        return (torch.from_numpy(rng.integers(0, 256, (batch, 3, size, size), dtype=np.uint8)),)
+    steps, features, hidden = given["steps"], given["features"], given["hidden"]
+    if given.get("tokens"):
+        return (torch.from_numpy(rng.integers(0, given["tokens"], (batch, steps))),)
+    shapes = [(batch, steps, features)] if steps else [(batch, features), (batch, hidden)]
+    return tuple(torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
 
 
 def test_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

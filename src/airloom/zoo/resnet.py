@@ -1,9 +1,10 @@
-"""CIFAR residual networks.
+"""Residual networks, for the 32x32 pictures of CIFAR and for larger ones.
 
 ResNet-20/56/110 follow He et al., "Deep Residual Learning for Image Recognition"
 (CVPR 2016), section 4.2: three groups of 16, 32 and 64 feature maps, parameter-free
 shortcuts (option A). ResNet-18 is the 64-wide, four-group network in its usual CIFAR
-form (3x3 stem, no max-pooling); Wide ResNet-28-10 is Zagoruyko & Komodakis (BMVC 2016).
+form (3x3 stem, no max-pooling), or for larger pictures that of He et al.'s table 1 (7x7 stem
+with stride 2, max-pooling); Wide ResNet-28-10 is Zagoruyko & Komodakis (BMVC 2016).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from airloom.zoo.pixels import NormalizePixels
+from airloom.zoo.pixels import CIFAR_SIZE, IMAGENET_MEAN, IMAGENET_STD, NormalizePixels, check_size
 
 
 class ZeroPadShortcut(nn.Module):
@@ -70,6 +71,35 @@ class PreActivationBlock(nn.Module):
         return y + shortcut
 
 
+class LargeStem(nn.Module):
+    """What pictures larger than CIFAR's go through first (He et al., table 1): to a quarter of their side."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.pixels = NormalizePixels(IMAGENET_MEAN, IMAGENET_STD)
+        self.conv1 = nn.Conv2d(3, maps, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(maps)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.pool(F.relu(self.bn1(self.conv1(self.pixels(x)))))
+        return y
+
+
+def residual_groups(blocks: Sequence[int], maps: Sequence[int], *, projection: bool) -> nn.Sequential:
+    """Groups of basic blocks; each group but the first halves the picture."""
+    groups: list[nn.Module] = []
+    maps_in = maps[0]
+    for group, (count, maps_out) in enumerate(zip(blocks, maps, strict=True)):
+        group_blocks: list[nn.Module] = []
+        for k in range(count):
+            stride = 2 if group > 0 and k == 0 else 1
+            group_blocks.append(BasicBlock(maps_in, maps_out, stride, projection=projection))
+            maps_in = maps_out
+        groups.append(nn.Sequential(*group_blocks))
+    return nn.Sequential(*groups)
+
+
 class ResNet(nn.Module):
     """Residual network over 32x32 pixels.
 
@@ -88,22 +118,27 @@ class ResNet(nn.Module):
         self.pixels = NormalizePixels()
         self.conv1 = nn.Conv2d(3, maps[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(maps[0])
-        groups: list[nn.Module] = []
-        maps_in = maps[0]
-        for group, (count, maps_out) in enumerate(zip(blocks, maps, strict=True)):
-            group_blocks: list[nn.Module] = []
-            for k in range(count):
-                stride = 2 if group > 0 and k == 0 else 1
-                group_blocks.append(BasicBlock(maps_in, maps_out, stride, projection=projection))
-                maps_in = maps_out
-            groups.append(nn.Sequential(*group_blocks))
-        self.groups = nn.Sequential(*groups)
-        self.fc = nn.Linear(maps_in, num_classes)
+        self.groups = residual_groups(blocks, maps, projection=projection)
+        self.fc = nn.Linear(maps[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(self.pixels(x))))
         x = self.groups(x)
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
+class LargeResNet(nn.Module):
+    """Residual network over larger pictures: `[N, 3, size, size]` uint8 pixels, `[N, num_classes]` logits."""
+
+    def __init__(self, blocks: Sequence[int], maps: Sequence[int], *, num_classes: int = 10) -> None:
+        super().__init__()
+        self.stem = LargeStem(maps[0])
+        self.groups = residual_groups(blocks, maps, projection=True)
+        self.fc = nn.Linear(maps[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.groups(self.stem(x)).mean(dim=(2, 3)))
         return logits
 
 
@@ -153,14 +188,16 @@ def resnet110(num_classes: int = 10, width: int = 16) -> ResNet:
     return _cifar_resnet(110, num_classes, width)
 
 
-def resnet18(num_classes: int = 10, width: int = 64) -> ResNet:
-    """ResNet-18 in its CIFAR form, 11.2 M parameters at width 64."""
-    return ResNet(
-        (2, 2, 2, 2),
-        (width, 2 * width, 4 * width, 8 * width),
-        projection=True,
-        num_classes=num_classes,
-    )
+def resnet18(num_classes: int = 10, width: int = 64, size: int = 32) -> nn.Module:
+    """ResNet-18 in its CIFAR form, 11.2 M parameters at width 64; of He et al.'s table 1 for a `size` above 32.
+
+    With `size=224, num_classes=1000` it is ImageNet's, 11.7 M parameters.
+    """
+    check_size(size)
+    blocks, maps = (2, 2, 2, 2), (width, 2 * width, 4 * width, 8 * width)
+    if size != CIFAR_SIZE:
+        return LargeResNet(blocks, maps, num_classes=num_classes)
+    return ResNet(blocks, maps, projection=True, num_classes=num_classes)
 
 
 def wrn28_10(num_classes: int = 10, width: int = 10) -> WideResNet:
