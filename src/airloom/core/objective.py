@@ -72,6 +72,19 @@ def named(metric: Metric, devices: tuple[str, ...] = ()) -> str:
     return f"{metric}@{','.join(devices)}" if devices else metric
 
 
+def format_amount(name: str, amount: float) -> str:
+    """An amount of a metric for people, with its unit: `("energy@ue", 0.31)` -> `310 mJ`."""
+    match name.partition("@")[0]:
+        case "latency":
+            return units.format_seconds(amount)
+        case "energy":
+            return units.format_joules(amount) if amount != float("inf") else "never"
+        case "bytes":
+            return units.format_bytes(amount) if amount != float("inf") else "never"
+        case _:
+            return units.format_money(amount)
+
+
 def parse_term(text: str, *, where: str = "--minimize") -> Term:
     """`energy`, `energy@ue,gnb` or, with a weight, `energy=0.2`.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from airloom.core.trace import Event
 
 RESULT = "result"
+# Who writes of changes of emulated links.
+RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,23 @@ class StageRun:
     index: int
 
 
+class Sending(NamedTuple):
+    """A message left a host; `index` is its request's, -1 where it belongs to none.
+
+    Attributes:
+        at_s: seconds since the first submission.
+        what: task, result, repair, control, ...
+        nbytes: on the wire.
+    """
+
+    index: int
+    at_s: float
+    src: str
+    dst: str
+    what: str
+    nbytes: int
+
+
 @dataclass
 class Series:
     """A scheme's requests, stages, bytes and link rates over time."""
@@ -57,6 +77,9 @@ class Series:
     stages: list[StageRun] = field(default_factory=list)
     # (src, dst) -> [(seconds since the first submission, bit/s)]
     rates: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+    # (src, dst) -> [(seconds since the first submission, bit/s)] as the network was set; None as the topology has it
+    set_rates: dict[tuple[str, str], list[tuple[float, float | None]]] = field(default_factory=dict)
+    sendings: list[Sending] = field(default_factory=list)
     # (src, dst, what) -> bytes on the wire
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
     # (src, dst, coding, MCS or None) -> messages with cuts; (src, dst, coding) -> share of each missing on arrival
@@ -104,6 +127,21 @@ def _note_arrival(series: Series, event: Event) -> None:
     if isinstance(share, int | float):
         key = str(event.data.get("src", "?")), event.host, str(event.data.get("coding", "raw"))
         series.arrived.setdefault(key, []).append(float(share))
+
+
+def _note_condition(series: Series, event: Event, began: float) -> None:
+    """The network was changed: a relay names the link that moved, a simulation all that differ from the topology."""
+    at_s, now = event.at_s - began, dict[tuple[str, str], float | None]()
+    for state in event.data.get("links", ()):
+        if isinstance(state, dict):
+            rate = state.get("rate_bps")
+            now[str(state.get("src")), str(state.get("dst"))] = float(rate) if isinstance(rate, int | float) else None
+    if event.host != RELAY:
+        now |= dict.fromkeys(series.set_rates.keys() - now.keys())
+    for link, rate in now.items():
+        steps = series.set_rates.setdefault(link, [])
+        if not steps or steps[-1][1] != rate:
+            steps.append((at_s, rate))
 
 
 def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
@@ -164,15 +202,22 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
             _note_arrival(series, event)
         elif event.kind in ("send", "repair"):
             what = "repair" if event.kind == "repair" else str(data.get("what", "task"))
-            sent[event.host, str(data.get("dst", "?")), what] += _int(data.get("wire_nbytes", data.get("nbytes")))
+            dst, nbytes = str(data.get("dst", "?")), _int(data.get("wire_nbytes", data.get("nbytes")))
+            sent[event.host, dst, what] += nbytes
+            index = series.index.get(_key(event, chain), -1)
+            series.sendings.append(Sending(index, event.at_s - began, event.host, dst, what, nbytes))
             series.repairs += event.kind == "repair"
             if what == "task" and event.kind == "send":
                 _note_sending(series, event)
         elif event.kind == "wave":
-            sent[str(data.get("src", "?")), event.host, "control"] += _int(data.get("wire_nbytes"))
+            src, nbytes = str(data.get("src", "?")), _int(data.get("wire_nbytes"))
+            sent[src, event.host, "control"] += nbytes
+            series.sendings.append(Sending(-1, event.at_s - began, src, event.host, "control", nbytes))
         elif event.kind == "link" and isinstance(rate := data.get("rate_bps"), int | float):
             link = str(data.get("src", event.host)), str(data.get("dst", "?"))
             rates[link].append((event.at_s - began, float(rate)))
+        elif event.kind == "condition":
+            _note_condition(series, event, began)
         elif event.kind == "drop":
             reason = str(data.get("reason", "?"))
             series.drops[reason] = series.drops.get(reason, 0) + (_int(data.get("count")) or 1)

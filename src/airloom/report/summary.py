@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from airloom.core.objective import format_amount
 from airloom.core.run import Phase, RunRecord, SchemeRecord
-from airloom.core.topology import Topology
 from airloom.core.value import Basis, Value
+from airloom.report.costs import CostSummary, energy_j, summarise_costs
 from airloom.report.delivered import Delivered, delivered
 from airloom.report.figure import Figure
 from airloom.report.series import RESULT, Series
@@ -74,7 +75,8 @@ class SchemeSummary(Value, frozen=True):
 
     `energy_j` is of all devices and `source_energy_j` of the source alone, for one result;
     `wire_nbytes` is over all links for one result. `missing_nbytes` never came and were zero-filled,
-    which `incomplete` results bear. `delivered` is what became of the accuracy that was demanded.
+    which `incomplete` results bear. `delivered` is what became of the accuracy that was demanded,
+    `costs` what each metric of the objective came to, and in how many requests its bound was kept.
     """
 
     name: str
@@ -100,6 +102,7 @@ class SchemeSummary(Value, frozen=True):
     drops: dict[str, int] = msgspec.field(default_factory=dict)
     note: str = ""
     delivered: Delivered | None = None
+    costs: tuple[CostSummary, ...] = ()
 
 
 class Gain(Value, frozen=True):
@@ -208,23 +211,6 @@ def _moves(series: Series) -> tuple[Move, ...]:
     return tuple(moves)
 
 
-def energy_j(topology: Topology, series: Series) -> dict[str, float]:
-    """Joules of each device over the run: compute time at `busy_w`, and bits sent at `radio_j_per_bit`.
-
-    What a device draws when idle is left out: it would draw it without us. Devices without power
-    figures are left out too.
-    """
-    powers = {d.id: d.power for d in topology.devices if d.power.busy_w or d.power.radio_j_per_bit}
-    joules = dict.fromkeys(powers, 0.0)
-    for run in series.stages:
-        if run.device in powers:
-            joules[run.device] += run.took_s * powers[run.device].busy_w
-    for (src, _, _), nbytes in series.sent.items():
-        if src in powers:
-            joules[src] += 8 * nbytes * powers[src].radio_j_per_bit
-    return joules
-
-
 def summarise_scheme(record: SchemeRecord, series: Series, run: RunRecord | None) -> SchemeSummary:
     """Sum up one scheme's series; `run` is None where there are only traces."""
     basis: Basis = "modelled" if run is not None and run.simulated else "measured"
@@ -269,6 +255,7 @@ def summarise_scheme(record: SchemeRecord, series: Series, run: RunRecord | None
         drops=dict(sorted(series.drops.items())),
         note=record.note,
         delivered=delivered(record, series, run, accuracy, basis),
+        costs=summarise_costs(record, series, run),
     )
 
 
@@ -286,6 +273,17 @@ def _accuracy_said(judged: SchemeSummary) -> str:
         return ""
     how = "measured" if best is found.measured else "predicted"
     return f", with {format_percent(best.value)} accuracy ({how}; floor {format_percent(found.min_accuracy)})"
+
+
+def _bounds_said(judged: SchemeSummary) -> str:
+    """In how many requests each bound was kept."""
+    kept = [
+        f"{c.name} <= {format_amount(c.name, c.limit)} {'kept in all' if c.kept == c.requests else f'in {c.kept}'} "
+        f"of {c.requests} requests"
+        for c in judged.costs
+        if c.limit is not None
+    ]
+    return "".join(f"; {line}" for line in kept)
 
 
 def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
@@ -306,7 +304,7 @@ def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
             said += f" (p50), {_times(1 / ratio)} slower than {rival}"
         else:
             said += f" (p50), as fast as {rival}"
-    said += _accuracy_said(judged)
+    said += _accuracy_said(judged) + _bounds_said(judged)
     lost = judged.requests - judged.results
     count = "no request" if lost == 0 else f"{lost} request{'s' if lost > 1 else ''}"
     return f"{said}; {count} of {judged.requests} {'were' if lost > 1 else 'was'} lost."
