@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,33 @@ def test_format_bytes() -> None:
 @pytest.mark.parametrize(("ratio", "said"), [(0.0534, "+5.3 %"), (-0.05, "-5.0 %"), (-1e-6, "0.0 %"), (0.0, "0.0 %")])
 def test_deviations_have_a_sign_unless_they_are_nothing(ratio: float, said: str) -> None:
     assert units.format_deviation(ratio) == said
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (units.parse_dbm, "40 dBm", 40.0),
+        (units.parse_dbm, "-90 dBm", -90.0),
+        (units.parse_dbi, "24 dBi", 24.0),
+        (units.parse_metres, "1.2 km", 1200.0),
+        (units.parse_metres, "-5 m", -5.0),
+        (units.parse_speed, "36 km/h", 10.0),
+        (units.parse_speed, 0, 0.0),
+    ],
+)
+def test_lengths_speeds_and_radio_figures(
+    parse: Callable[[str | float], float], text: str | float, value: float
+) -> None:
+    assert parse(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [(units.parse_metres, -5), (units.parse_metres, 3), (units.parse_speed, 40), (units.parse_speed, "-1 m/s"),
+     (units.parse_dbm, 40), (units.parse_dbi, "3 dBm")],
+)  # fmt: skip
+def test_lengths_speeds_and_radio_figures_need_their_unit(
+    parse: Callable[[str | float], float], text: str | float
+) -> None:
+    with pytest.raises(ConfigError):
+        parse(text)

@@ -32,6 +32,10 @@ _LARGEST = 2**1023
 _PLAIN: dict[str, float] = {}
 _RATIO = {"": 1.0, "%": 1e-2}
 _DECIBELS = {"dB": 1.0}
+_DBM = {"dBm": 1.0}
+_DBI = {"dBi": 1.0, "dB": 1.0}
+_METRES = {"m": 1.0, "km": 1e3, "cm": 1e-2}
+_METRES_PER_S = {"m/s": 1.0, "km/h": 1 / 3.6, "mph": 0.44704}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
@@ -52,7 +56,7 @@ def _parse(value: str | float, table: Mapping[str, float], *, kind: str, where: 
     number = float(value) if abs(value) < _LARGEST else math.inf
     if not math.isfinite(number):
         raise ConfigError(f"expected {kind} that is finite, got {value!r}", where=where)
-    if usual and bare and (number > 0 or (number < 0 and table is _DECIBELS)):
+    if usual and bare and (number > 0 or (number < 0 and table in (_DECIBELS, _DBM, _DBI, _METRES))):
         raise ConfigError(f"{kind} needs its unit, got {written}: write {written} {usual}", where=where)
     return number
 
@@ -123,6 +127,29 @@ def parse_hertz(value: str | float, *, where: str = "") -> float:
     return frequency
 
 
+def parse_dbm(value: str | float, *, where: str = "") -> float:
+    """`"40 dBm"` -> decibels over 1 mW."""
+    return _parse(value, _DBM, kind="a power in dBm", where=where, usual="dBm")
+
+
+def parse_dbi(value: str | float, *, where: str = "") -> float:
+    """`"24 dBi"` (or `"24 dB"`) -> antenna gain in dB over an isotropic antenna."""
+    return _parse(value, _DBI, kind="an antenna gain in dBi", where=where, usual="dBi")
+
+
+def parse_metres(value: str | float, *, where: str = "") -> float:
+    """`"250 m"`, `"1 km"` or 0 -> metres; a coordinate may be negative."""
+    return _parse(value, _METRES, kind="a length", where=where, usual="m (or km)")
+
+
+def parse_speed(value: str | float, *, where: str = "") -> float:
+    """`"40 km/h"`, `"11 m/s"` or 0 -> metres per second; negative ones are refused."""
+    speed = _parse(value, _METRES_PER_S, kind="a speed", where=where, usual="km/h (or m/s)")
+    if speed < 0:
+        raise ConfigError(f"a speed cannot be negative, got {value!r}", where=where)
+    return speed
+
+
 def parse_probability(value: str | float, *, where: str = "") -> float:
     """`"5 %"` or `0.05` -> 0.05; in [0, 1]."""
     p = _parse(value, _RATIO, kind="a probability", where=where)
@@ -176,6 +203,11 @@ def format_money(amount: float) -> str:
 def format_decibels(decibels: float) -> str:
     """`10.0 dB`."""
     return f"{decibels:.1f} dB"
+
+
+def format_metres(metres: float) -> str:
+    """`250 m`, `1.25 km`."""
+    return _scaled(metres, ((1e3, "km"), (1.0, "m")))
 
 
 def format_percent(ratio: float) -> str:
