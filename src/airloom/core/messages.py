@@ -25,6 +25,12 @@ class FrameKind(IntEnum):
 class Mode(IntEnum):
     INFERENCE = 0  # live sets of a split model
     WEIGHTS = 1  # a state dict on its way through federated learning
+    # Split training (`engine.training`): `Frame.request` is the step, `transfer` the index of the device it is for.
+    FORWARD = 2  # a live set and the labels, on their way to the next stage
+    BACKWARD = 3  # gradients of a live set, on their way to the stage before
+    PARAMETERS = 4  # weights and their optimiser's state: TASK to their new host, RESULT to the source
+    VALUES = 5  # a step's new values of weights that several stages read
+    TRAINING = 6  # words between the source and the hosts (`core.training.Word`)
 
 
 #: Tensor ids that no graph has: a live set coded as one blob, and which of its bytes earlier hops lost.
@@ -119,6 +125,8 @@ class SplitCost(NamedTuple):
             entry L is 0: nothing is left to do. Infinity where the sender cannot go on.
         update: counts the sender's messages within the wave: a host whose own link or load moved
             speaks again without waiting for the sink. Below 2**32.
+        source: index of the host whose request asked for the wave: it goes up the way to that host
+            only; -1 goes to everybody.
     """
 
     host: int
@@ -127,3 +135,19 @@ class SplitCost(NamedTuple):
     graph: bytes
     cost_s: NDArray[np.float32]
     update: int = 0
+    source: int = -1
+
+
+class Ask(NamedTuple):
+    """A source asks the end of its chain for a wave; hosts on the way pass it on.
+
+    Attributes:
+        source: index in `Topology.devices` of the host that asks.
+        number: of the wave that is wanted: one of this number that is on its way already will do.
+            0 asks for one in any case.
+        graph: first 8 bytes of the graph digest.
+    """
+
+    source: int
+    number: int
+    graph: bytes

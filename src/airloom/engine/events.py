@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from airloom.core.coding import RAW, Coding
 from airloom.core.plan import Plan
 from airloom.core.trace import Event as TraceEvent
-from airloom.engine.messages import Frame, Parcel, SplitCost
+from airloom.engine.messages import Ask, Frame, Parcel, SplitCost
 from airloom.errors import RequestError
 
 # --- events: what happened --------------------------------------------------------------------
@@ -77,6 +78,13 @@ class SplitCostArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class WaveAsked:
+    """A source wants a wave; the end of the chain starts it, any other host passes the question on."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
 class LinkMeasured:
     """The link `src -> dst` as its traffic or a probe shows it now; None leaves a figure as it was."""
 
@@ -94,9 +102,48 @@ class PlanPinned:
     plan: Plan | None
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingPinned:
+    """Train by this plan from step `step` on; the source hears it last, and then has weights brought where they belong.
+
+    Answered at the source by `TrainingOutcome("plan", plan.epoch, ...)`.
+
+    Attributes:
+        plan: `plan.epoch` is higher than that of any plan before it.
+        from_source: the weights and their state are at the source, not at the hosts of the plan before.
+        state: at the source, with `from_source`: what to begin with (`core.training.state_id`).
+    """
+
+    plan: Plan
+    step: int = 0
+    from_source: bool = False
+    state: Parcel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """The source's user asks for step `step`: the live set of cut 0 and `LABELS`.
+
+    Answered by `TrainingOutcome("step", step, ...)`; the parcel holds `LOSS`.
+    """
+
+    step: int
+    parcel: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class GatherState:
+    """The source's user wants all weights and their state as they are before step `step`.
+
+    Answered by `TrainingOutcome("state", step, ...)`.
+    """
+
+    step: int
+
+
 Event = (
     Submit | Cancel | FrameArrived | StageDone | StageRaised | TimerFired | PeerUp | PeerDown
-    | SplitCostArrived | LinkMeasured | PlanPinned
+    | SplitCostArrived | WaveAsked | LinkMeasured | PlanPinned | TrainingPinned | TrainStep | GatherState
 )  # fmt: skip
 
 # --- effects: what to do ----------------------------------------------------------------------
@@ -119,6 +166,14 @@ class SendSplitCost:
 
 
 @dataclass(frozen=True, slots=True)
+class SendAsk:
+    """Give the question to the adjacent host `dst`, which handles `WaveAsked`."""
+
+    dst: str
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
 class Execute:
     """Run operators `start..stop-1` on the parcel; answered by `StageDone` or `StageRaised`.
 
@@ -133,6 +188,42 @@ class Execute:
     outputs: tuple[int, ...]
     decode: Coding = RAW
     encode: Coding = RAW
+
+
+TrainAction = Literal["place", "forward", "backward", "update", "install", "export"]
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Have the trainer of this host do a part of step `step`; answered by `StageDone` or `StageRaised`.
+
+    Every action names its step; a trainer that is one step further goes back first.
+
+    Attributes:
+        action: `place` the stage `stages[stage]` here with the state in the parcel; `forward` from the live set;
+            `backward` from gradients of the outputs; `update` the weights; `install` values from another stage;
+            `export` the state of the weights `makes` names.
+        stages: `(start, stop)` of all stages of the plan; `stage` is the one of this host, -1 for none.
+        makes: ids and bytes of what is to come back; tensors may be empty where there is nothing
+            (gradients that are zero, optimiser state before the first step).
+    """
+
+    job: int
+    action: TrainAction
+    step: int
+    stages: tuple[tuple[int, int], ...]
+    stage: int
+    parcel: Parcel
+    makes: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """The one outcome of a `TrainingPinned`, `TrainStep` or `GatherState` at its source."""
+
+    what: Literal["plan", "step", "state"]
+    number: int
+    outcome: Parcel | RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +267,7 @@ class Emit:
     event: TraceEvent
 
 
-Effect = SendFrame | SendSplitCost | Execute | Abandon | StartTimer | StopTimer | Finish | Emit
+Effect = (
+    SendFrame | SendSplitCost | SendAsk | Execute | Train | Abandon | StartTimer | StopTimer | Finish
+    | TrainingOutcome | Emit
+)  # fmt: skip

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from airloom.core.messages import BLOB, GAPS, UNKNOWN_DROP, Allowance, Frame, FrameKind, Gap, Mode, Parcel, SplitCost
+from airloom.core.messages import (
+    BLOB,
+    GAPS,
+    UNKNOWN_DROP,
+    Allowance,
+    Ask,
+    Frame,
+    FrameKind,
+    Gap,
+    Mode,
+    Parcel,
+    SplitCost,
+)
 
 __all__ = [
-    "BLOB", "GAPS", "UNKNOWN_DROP", "Allowance", "Frame", "FrameKind", "Gap", "Mode", "Parcel", "SplitCost",
+    "BLOB", "GAPS", "UNKNOWN_DROP", "Allowance", "Ask", "Frame", "FrameKind", "Gap", "Mode", "Parcel", "SplitCost",
 ]  # fmt: skip
