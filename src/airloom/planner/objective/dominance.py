@@ -1,0 +1,38 @@
+"""Pareto dominance: of vectors of costs, those that no other is at least as good as in every metric."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from airloom.core.problem import Cuts, Floats
+
+
+def keep_first_of_equals(costs: Floats) -> Cuts:
+    """Rows of `costs`, `[N, M]`, that no other row dominates, ascending; of equal rows the first."""
+    if len(costs) <= 1:
+        return np.arange(len(costs))
+    # What dominates a row precedes it in this order.
+    order = np.lexsort((np.arange(len(costs)), *costs.T[::-1]))
+    ranked = costs[order]
+    width = costs.shape[1]
+    if width == 1:
+        return order[:1]
+    if width == 2:
+        second = ranked[:, 1]
+        before = np.minimum.accumulate(second)
+        kept = np.ones(len(order), dtype=bool)
+        kept[1:] = second[1:] < before[:-1]
+        return np.sort(order[kept])
+    if len(ranked) <= 64:
+        beats = (ranked[:, None, 1:] <= ranked[None, :, 1:]).all(axis=2)
+        np.fill_diagonal(beats, False)
+        # Only what comes before may beat: of equals the first stays.
+        kept = ~np.triu(beats).any(axis=0)
+        return np.sort(order[kept])
+    alive, found = np.arange(len(ranked)), []
+    while len(alive):
+        first = alive[0]
+        found.append(first)
+        rest = alive[1:]
+        alive = rest[(ranked[rest, 1:] < ranked[first, 1:]).any(axis=1)]
+    return np.sort(order[found])
