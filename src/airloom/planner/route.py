@@ -8,6 +8,7 @@ and would let two of them point at each other. What rates change is how much run
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
 from airloom.core.topology import Conditions, Link, Topology
 from airloom.errors import NoRoute
@@ -15,8 +16,8 @@ from airloom.errors import NoRoute
 # A transfer of this size decides between routes: about an image or a small feature map.
 NOMINAL_BYTES = 65536
 
-# Seconds to the sink, hops to it, and a position in the topology: of equals the first listed.
-Distance = tuple[float, int]
+# UEs that have to pass things on on the way to the sink, whoever starts there included, seconds to the sink, hops.
+Distance = tuple[int, float, int]
 
 
 def _seconds(link: Link) -> float:
@@ -40,24 +41,32 @@ def _usable(topology: Topology, conditions: Conditions | None, result_returns: b
 
 
 def _toward(
-    goal: str, into: dict[str, list[Link]], order: dict[str, int]
+    goal: str, into: dict[str, list[Link]], order: dict[str, int], ues: frozenset[str]
 ) -> tuple[dict[str, Distance], dict[str, str]]:
-    """Distance of every host that reaches `goal`, and its next hop; Dijkstra from the goal upstream."""
+    """Distance of every host that reaches `goal`, and its next hop; Dijkstra from the goal upstream.
+
+    UEs are the edge of the network: none passes on what is another's where there is any other way.
+    """
     distance: dict[str, Distance] = {}
     ahead: dict[str, str] = {}
-    queue: list[tuple[float, int, int, str, str]] = [(0.0, 0, order[goal], goal, "")]
+    queue: list[tuple[int, float, int, int, str, str]] = [(0, 0.0, 0, order[goal], goal, "")]
     while queue:
-        seconds, hops, _, host, onward = heapq.heappop(queue)
+        passing, seconds, hops, _, host, onward = heapq.heappop(queue)
         if host in distance:
             continue
-        distance[host] = (seconds, hops)
+        distance[host] = (passing, seconds, hops)
         if onward:
             ahead[host] = onward
         for link in into[host]:
             if link.src not in distance:
                 # The position of the next hop breaks ties between ways of the same length.
-                heapq.heappush(queue, (seconds + _seconds(link), hops + 1, order[host], link.src, host))
+                more = passing + (link.src in ues)
+                heapq.heappush(queue, (more, seconds + _seconds(link), hops + 1, order[host], link.src, host))
     return distance, ahead
+
+
+def _ues(topology: Topology) -> frozenset[str]:
+    return frozenset(device.id for device in topology.devices if device.role == "ue")
 
 
 def parents(
@@ -73,20 +82,60 @@ def parents(
     lies nearest to the sink in the topology as it was; that one is the end of the chain, at worst
     the host itself. All hosts that reach each other agree on it, and no routes go in circles.
     """
-    goal = sink or topology.sink
-    order = {device.id: position for position, device in enumerate(topology.devices)}
-    whole, _ = _toward(goal, _usable(topology, None, result_returns), order)
+    return {id: way.ahead for id, way in _ways_out(topology, sink, conditions, result_returns).items()}
+
+
+class _WayOut(NamedTuple):
+    """Where a host makes for, how far that is, and its next hop there; None at the end itself."""
+
+    end: str
+    distance: Distance
+    ahead: str | None
+
+
+def _ways_out(
+    topology: Topology, sink: str | None, conditions: Conditions | None, result_returns: bool
+) -> dict[str, _WayOut]:
+    goal, order, ues = sink or topology.sink, _positions(topology), _ues(topology)
+    whole, _ = _toward(goal, _usable(topology, None, result_returns), order, ues)
     into = _usable(topology, conditions, result_returns)
-    found: dict[str, str | None] = {}
+    found: dict[str, _WayOut] = {}
     # Ends in the order of their nearness: whoever reaches the first one makes for it.
     for end in sorted(whole, key=lambda id: (whole[id], order[id])):
         if end in found:
             continue
-        reached, ahead = _toward(end, into, order)
-        for host in reached:
+        reached, ahead = _toward(end, into, order, ues)
+        for host, distance in reached.items():
             # Whoever got a nearer end before keeps it; those on its way there have the same one.
-            found.setdefault(host, ahead.get(host))
-    return {device.id: found.get(device.id) for device in topology.devices}
+            found.setdefault(host, _WayOut(end, distance, ahead.get(host)))
+    for device in topology.devices:
+        found.setdefault(device.id, _WayOut(device.id, (0, 0.0, 0), None))
+    return {device.id: found[device.id] for device in topology.devices}
+
+
+def feasible_next_hops(
+    topology: Topology,
+    conditions: Conditions | None = None,
+    *,
+    sink: str | None = None,
+    result_returns: bool = True,
+) -> dict[str, tuple[str, ...]]:
+    """Every next hop that a host may choose between: its neighbours that are strictly nearer to the end of its chain.
+
+    The one of `parents` comes first, the others in the order of the topology's links; empty at the end of a
+    chain. Nearer is by nominal figures, which all hosts know: UEs that would have to pass things on, seconds
+    for a nominal transfer, hops. Whatever each host chooses, no request goes in circles. A neighbour
+    that makes for another end, since links are down, is none of them.
+    """
+    ways = _ways_out(topology, sink, conditions, result_returns)
+    out: dict[str, list[str]] = {device.id: [] for device in topology.devices}
+    into = _usable(topology, conditions, result_returns)
+    usable = {(link.src, link.dst) for links in into.values() for link in links}
+    for link in topology.links:
+        here, there = ways[link.src], ways[link.dst]
+        if (link.src, link.dst) in usable and here.end == there.end and there.distance < here.distance:
+            out[link.src].append(link.dst)
+    return {id: tuple(sorted(hops, key=lambda dst: dst != ways[id].ahead)) for id, hops in out.items()}
 
 
 def chain(
@@ -105,9 +154,9 @@ def chain(
         NoRoute: the topology itself has no way from source to sink (and back, where the result returns).
     """
     begin, goal = source or topology.source, sink or topology.sink
-    whole, _ = _toward(goal, _usable(topology, None, result_returns), _positions(topology))
+    whole, _ = _toward(goal, _usable(topology, None, result_returns), _positions(topology), _ues(topology))
     if begin not in whole:
-        one_way, _ = _toward(goal, _usable(topology, None, False), _positions(topology))
+        one_way, _ = _toward(goal, _usable(topology, None, False), _positions(topology), _ues(topology))
         if begin in one_way:
             raise NoRoute(
                 f"the result cannot come back from {goal} to {begin}: every way there has a link without its "
