@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,33 @@ def step(host: HostCost, hop: HopCost | None, downstream_cost: NDArray[np.floati
         `[L+1]` float64 seconds from the moment a cut's live set is at this host until the result
         is, infinity where the limits allow no way; and where to stop from each cut.
     """
-    tail = arrivals(host, hop, downstream_cost)
+    return decide_stops(host, arrivals(host, hop, downstream_cost))
+
+
+def step_over(host: HostCost, ways: Sequence[tuple[HopCost, NDArray[np.floating]]]) -> tuple[Floats, Table, Cuts]:
+    """`step` for a host that may hand over to any of several next hops: own costs + own links + their messages.
+
+    Args:
+        ways: the hop to each host that it may hand over to, and what that host said, `[L+1]`; empty at the end.
+
+    Returns:
+        Message and table as from `step`, and `[L+1]` which of `ways` to take for each cut at which to
+        stop; of equals the first, and 0 where there is none.
+    """
+    if len(ways) < 2:
+        message, table = step(host, *ways[0]) if ways else step(host, None, None)
+        return message, table, np.zeros(len(message), dtype=np.intp)
+    costs = np.array([hop.cost_s + downstream for hop, downstream in ways])
+    onward = costs.argmin(axis=0)
+    tail = costs[onward, every_cut(costs.shape[1])]
+    if host.min_stop:
+        tail[: host.min_stop] = np.inf
+    tail[-1] = 0.0
+    return *decide_stops(host, tail), onward
+
+
+def decide_stops(host: HostCost, tail: Floats) -> tuple[Floats, Table]:
+    """Message and table of a host, from the seconds that remain once it has stopped at each cut (`arrivals`)."""
     message = np.empty_like(tail)
     message[-1] = np.inf  # at L there is no stop beyond
     reach = host.elapsed_s + tail
