@@ -73,7 +73,9 @@ def _run(executor: StageExecutor, data: dict[int, memoryview], cuts: tuple[int, 
 
 
 EVERY_CUT = ["resnet20", "vgg11 width=8", "gru_tagger steps=12", "gru_tagger steps=6 tokens=9 batch=2",
-             "resnet18 width=8 batch=2", "transposer"]  # fmt: skip
+             "resnet18 width=8 batch=2", "transposer", "resnet18 width=4 size=64", "vgg11 width=2 size=64",
+             "rcnn width=4 size=64 regions=5 batch=2", "gru_tagger steps=5 tokens=9 layers=3", "qmix_agent",
+             "qmix_agent steps=6 features=5 hidden=8 batch=3"]  # fmt: skip
 SOME_CUTS = ["resnet56 width=4", "resnet110 width=4", "wrn28_10 width=1"]
 
 

@@ -26,6 +26,8 @@ SMALL_ZOO: dict[str, dict[str, int]] = {
     "vgg11": {"width": 8},
     "wrn28_10": {"width": 1},
     "gru_tagger": {"steps": 8},
+    "qmix_agent": {},
+    "rcnn": {"size": 64, "width": 4, "regions": 3},
 }
 
 
