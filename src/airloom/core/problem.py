@@ -8,7 +8,7 @@ takes the best option of each hop and cut and need not know what it means.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -79,12 +79,34 @@ class RadioChoice(Value, frozen=True):
 
 
 @dataclass(frozen=True)
+class Haul:
+    """Weights that have to travel for a host's operators: taken over from another host, or sent where they are merged.
+
+    Attributes:
+        seconds: `[L+1]` of what travels for the operators before each cut, one message after the other.
+        nbytes: by the device that sends, `[L+1]` bytes on the wire; each link counts.
+        joules: by device, `[L+1]` of its radio, sending and receiving.
+    """
+
+    seconds: Floats
+    nbytes: Mapping[str, Floats] = field(default_factory=dict)
+    joules: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __add__(self, other: Haul) -> Haul:
+        return Haul(self.seconds + other.seconds, _added(self.nbytes, other.nbytes), _added(self.joules, other.joules))
+
+
+def _added(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {id: one.get(id, np.zeros(1)) + other.get(id, np.zeros(1)) for id in (*one, *other)}
+
+
+@dataclass(frozen=True)
 class HostCost:
     """One host's own costs: all that it knows of itself.
 
     Attributes:
         device: its id.
-        elapsed_s: `[L+1]` seconds of the operators before each cut, load included.
+        elapsed_s: `[L+1]` seconds of the operators before each cut, load included; `haul.seconds` too.
         constant_s: fixed seconds of any stage that is not empty.
         last_start: `[L+1]` for each stop d, the smallest start c such that the stage c..d-1 fits
             in memory; non-decreasing; all zeros where memory is no limit.
@@ -92,6 +114,7 @@ class HostCost:
             stay on the source); 0 for every other host.
         energy_w: power while it computes.
         price_per_s: money for a second of computing.
+        haul: weights that have to travel before or after its operators run; None where none do.
         memory_bytes: the limit behind `last_start`, so that an error can say how much is missing;
             None where there is no limit, or where it is not one of bytes.
     """
@@ -104,10 +127,16 @@ class HostCost:
     energy_w: float = 0.0
     memory_bytes: int | None = None
     price_per_s: float = 0.0
+    haul: Haul | None = None
 
     @property
     def num_operators(self) -> int:
         return len(self.elapsed_s) - 1
+
+    @property
+    def busy_s(self) -> Floats:
+        """`[L+1]` seconds in which it computes: `elapsed_s` without those in which weights travel."""
+        return self.elapsed_s if self.haul is None else self.elapsed_s - self.haul.seconds
 
     @property
     def is_limited(self) -> bool:
@@ -144,6 +173,10 @@ class HostCost:
 
     def stage_s(self, start: int, stop: int) -> float:
         return float(self.constant_s + self.elapsed_s[stop] - self.elapsed_s[start]) if stop > start else 0.0
+
+    def compute_s(self, start: int, stop: int) -> float:
+        """Seconds of a stage in which the host computes: `stage_s` without those in which weights travel."""
+        return float(self.constant_s + self.busy_s[stop] - self.busy_s[start]) if stop > start else 0.0
 
     def fits(self, start: int, stop: int) -> bool:
         return stop == start or self.last_start is None or start >= int(self.last_start[stop])

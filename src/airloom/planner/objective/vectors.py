@@ -185,7 +185,7 @@ def vectors(problem: Problem, objective: Objective, roles: Mapping[str, str]) ->
         weights=weights,
         bounds=bounds,
         hosts=problem.hosts,
-        elapsed=tuple(rate[:, None] * host.elapsed_s for rate, host in zip(rates, problem.hosts, strict=True)),
+        elapsed=tuple(elapsed_of(host, rate, counted, roles) for rate, host in zip(rates, problem.hosts, strict=True)),
         constant=tuple(rate * host.constant_s for rate, host in zip(rates, problem.hosts, strict=True)),
         crossings=tuple(crossings),
         relays=not coded,
@@ -222,6 +222,21 @@ def _rates(host: HostCost, counted: Counted, roles: Mapping[str, str]) -> Floats
     return np.array(
         [per_second[metric] if counts(host.device, devices, roles) else 0.0 for metric, devices in counted.values()]
     )
+
+
+def elapsed_of(host: HostCost, rates: Floats, counted: Counted, roles: Mapping[str, str]) -> Floats:
+    """`[M, L+1]` costs of a host's operators before each cut; weights that travel for them cost no computing."""
+    found: Floats = rates[:, None] * host.busy_s
+    if host.haul is None:
+        return found
+    shares = {"energy": host.haul.joules, "bytes": host.haul.nbytes}
+    for row, (metric, devices) in zip(found, counted.values(), strict=True):
+        if metric == "latency":
+            row += host.haul.seconds
+        for device, share in shares.get(metric, {}).items():
+            if counts(device, devices, roles):
+                row += share
+    return found
 
 
 def _priced(
