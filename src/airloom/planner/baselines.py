@@ -24,15 +24,16 @@ def cloud_only(problem: Problem) -> Solution | None:
     return _priced(problem, (0,) * (len(problem.hosts) - 1) + (problem.num_operators,))
 
 
-def best_single_split(problem: Problem) -> Solution | None:
-    """The best of all splits between source and sink, the others forward (Neurosurgeon).
-
-    Everything on one of the two counts as such a split; None where none is possible.
-    """
+def single_splits(problem: Problem) -> list[Solution]:
+    """All splits between source and sink that are possible, the others forward; everything on one of the two counts."""
     last, between = problem.num_operators, len(problem.hosts) - 1
-    found = [s for cut in range(last + 1) if (s := _priced(problem, (cut,) * between + (last,))) is not None]
+    return [s for cut in range(last + 1) if (s := _priced(problem, (cut,) * between + (last,))) is not None]
+
+
+def best_single_split(problem: Problem) -> Solution | None:
+    """The fastest of all splits between source and sink (Neurosurgeon); None where none is possible."""
     # Of equals the latest cut, as everywhere: less is transferred.
-    return min(found, key=lambda s: (s.seconds, -s.stops[0]), default=None)
+    return min(single_splits(problem), key=lambda s: (s.seconds, -s.stops[0]), default=None)
 
 
 def baselines(problem: Problem) -> dict[str, Solution | None]:

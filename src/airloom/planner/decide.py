@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from airloom.core.framing import Framing
+from airloom.core.objective import Objective
 from airloom.core.plan import Alternative, Plan
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
@@ -14,6 +15,7 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
 from airloom.errors import Infeasible
 from airloom.planner.chain import solve
+from airloom.planner.deciding import alternative, plan_for
 from airloom.planner.planning import make_plan
 from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of
 from airloom.planner.route import chain
@@ -34,6 +36,7 @@ def decide(
     choices: Choices | None = None,
     adapted: Choices | None = None,
     runner_ups: int = 3,
+    objective: Objective | None = None,
 ) -> tuple[Plan, Problem]:
     """The best plan from the topology's source to its sink, and the prices it was made from.
 
@@ -42,9 +45,12 @@ def decide(
         adapted: of radio links, the one that link adaptation would take; the best plan under it
             goes beside the plan, as the alternative of scheme `LINK_ADAPTATION`.
         runner_ups: how many of the best other assignments to put beside it.
+        objective: what the plan is to be good at, and the bounds it must keep; None is the least latency.
 
     Raises:
         Infeasible: the limits, or the accuracy floor, leave no way.
+        UnreachablePlan: no plan keeps every bound of the objective; carries the closest one.
+        ConfigError: the objective counts devices that there are none of.
         NoRoute: the topology has no path from source to sink.
     """
     hosts = chain(topology, conditions=conditions, result_returns=result_returns)
@@ -62,8 +68,14 @@ def decide(
             choices=radio,
         )
 
-    problem = priced(choices)
-    plan = make_plan(problem, solve(problem), topology, profile_of(topology.source, profiles), runner_ups=runner_ups)
+    problem, profile = priced(choices), profile_of(topology.source, profiles)
+    if objective is not None:
+        plan = plan_for(problem, objective, topology, profile, runner_ups=runner_ups)
+        if adapted:
+            found = alternative(priced(adapted), objective, topology, LINK_ADAPTATION)
+            plan = msgspec.structs.replace(plan, alternatives=(*plan.alternatives, *found))
+        return plan, problem
+    plan = make_plan(problem, solve(problem), topology, profile, runner_ups=runner_ups)
     if not adapted:
         return plan, problem
     try:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from airloom.core.coding import parse_coding
-from airloom.core.plan import Alternative, Hop, Plan, Slice, Stage, Transfer
-from airloom.core.problem import HopCost, Option, Problem, best_crossing
+from airloom.core.plan import Alternative, Hop, Plan, PlanCost, Slice, Stage, Transfer
+from airloom.core.problem import HopCost, Option, Problem
 from airloom.core.profile import Profile
 from airloom.core.topology import Power, Topology
 from airloom.errors import ConfigError
@@ -16,13 +16,20 @@ from airloom.planner.baselines import baselines
 from airloom.planner.chain import Solution, solve
 from airloom.planner.chain import runner_ups as next_best
 from airloom.planner.check import check_plan
+from airloom.planner.objective.assignment import assignment_costs, counted, fastest_options
 from airloom.units import format_bytes
 
-__all__ = ["check_plan", "limits", "make_plan", "predicted_j", "price_plan"]
+__all__ = ["check_plan", "limits", "make_plan", "predicted_j", "price_plan", "roles_of", "usual_costs"]
 
 
 def make_plan(
-    problem: Problem, solution: Solution, topology: Topology, profile: Profile, *, runner_ups: int = 3
+    problem: Problem,
+    solution: Solution,
+    topology: Topology,
+    profile: Profile,
+    *,
+    runner_ups: int = 3,
+    options: Sequence[Option | None] | None = None,
 ) -> Plan:
     """The plan of an assignment, with what it should take and what lost to it.
 
@@ -32,9 +39,12 @@ def make_plan(
         profile: names the tensors that cross each cut; one written by hand may leave them out, and
             then stages and transfers name none.
         runner_ups: how many of the best other assignments to put beside it.
+        options: for each hop how it carries its cut, None where nothing crosses it; those that take
+            least time where none are given.
     """
+    carried_by = fastest_options(problem, solution.stops) if options is None else options
     chain = tuple(host.device for host in problem.hosts)
-    crossings = {p: options for p, _, options in _crossings(problem, solution.stops)}
+    crossings = {p: way for p, _, way in _crossings(problem, solution.stops, carried_by)}
     ids = tuple(cut.tensors for cut in profile.cuts)
     stages: list[Stage] = []
     transfers: list[Transfer] = []
@@ -81,13 +91,14 @@ def make_plan(
         stages=tuple(stages),
         transfers=tuple(transfers),
         predicted_s=solution.seconds,
-        predicted_j=predicted_j(problem, solution.stops, topology),
+        predicted_j=predicted_j(problem, solution.stops, topology, carried_by),
         alternatives=_alternatives(problem, solution, runner_ups),
         limits=limits(stages, transfers),
         min_accuracy=problem.min_accuracy,
         clean_accuracy=problem.clean_accuracy,
         predicted_accuracy=predicted,
         notes=pruning_notes(problem, profile, stages, transfers),
+        costs=usual_costs(problem, solution.stops, carried_by, topology),
     )
 
 
@@ -95,9 +106,17 @@ def _slices(tensors: tuple[int, ...]) -> tuple[Slice, ...]:
     return tuple(Slice(tensor=tensor) for tensor in tensors)
 
 
-def _crossings(problem: Problem, stops: tuple[int, ...]) -> list[tuple[int, int, tuple[Option, ...]]]:
+def _crossings(
+    problem: Problem, stops: tuple[int, ...], options: Sequence[Option | None]
+) -> list[tuple[int, int, tuple[Option, ...]]]:
     """The hops `p..q-1` of every transfer of a cut, and how each of them carries it."""
-    return [(p, q, best_crossing(problem.hops[p:q], stops[p])) for p, q in problem.crossings(stops)]
+    found = []
+    for p, q in problem.crossings(stops):
+        way = tuple(option for option in options[p:q] if option is not None)
+        if len(way) != q - p:
+            raise ValueError(f"no option for each of the hops {p}..{q - 1} that a cut crosses")
+        found.append((p, q, way))
+    return found
 
 
 # Stages code what they send and decode what they get, so that is their time and not the link's. A source that
@@ -210,23 +229,34 @@ def limits(stages: Sequence[Stage], transfers: Sequence[Transfer]) -> tuple[str,
     return tuple(sorted((name for name, s in share.items() if s > 0), key=lambda name: -share[name]))
 
 
-def predicted_j(problem: Problem, stops: tuple[int, ...], topology: Topology) -> float | None:
-    """Joules that one request costs: busy power while stages run, and radio; None without power models.
+def predicted_j(
+    problem: Problem, stops: tuple[int, ...], topology: Topology, options: Sequence[Option | None] | None = None
+) -> float | None:
+    """Joules that one request costs all devices, the metric `energy` of objectives; None without power models.
 
     What devices draw when idle is spent anyway and left out.
+
+    Args:
+        options: as of `make_plan`.
     """
     if all(topology.device(host.device).power == Power() for host in problem.hosts):
         return None
-    joules, start = 0.0, 0
-    for host, stop in zip(problem.hosts, stops, strict=True):
-        joules += host.energy_w * host.stage_s(start, stop)
-        start = stop
-    for p, q, options in _crossings(problem, stops):
-        joules += sum(option.energy_j for option in options)
-        joules += problem.hosts[p].energy_w * _coding_s(options) + problem.hosts[q].energy_w * _decoding_s(options)
-        if problem.result_returns:
-            joules += sum(hop.back.energy_j for hop in problem.hops[p:q])
-    return joules
+    carried_by = fastest_options(problem, stops) if options is None else options
+    return assignment_costs(problem, stops, carried_by, counted("energy"), roles_of(topology))["energy"]
+
+
+def usual_costs(
+    problem: Problem, stops: tuple[int, ...], options: Sequence[Option | None], topology: Topology
+) -> tuple[PlanCost, ...]:
+    """Latency, and energy where power is known: what a plan says of itself whatever it was to be good at."""
+    joules = predicted_j(problem, stops, topology, options)
+    seconds = assignment_costs(problem, stops, options, counted("latency"), roles_of(topology))["latency"]
+    return (PlanCost("latency", seconds), *(() if joules is None else (PlanCost("energy", joules),)))
+
+
+def roles_of(topology: Topology) -> dict[str, str]:
+    """Role by device id, as objectives need them."""
+    return {device.id: device.role for device in topology.devices}
 
 
 def price_plan(plan: Plan, problem: Problem) -> float:
