@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from airloom.core.objective import Metric, named
 from airloom.core.problem import Option, Problem, best_crossing
-from airloom.planner.objective.vectors import Counted, _priced, _rates, elapsed_of
+from airloom.planner.objective.vectors import Counted, elapsed_of, option_costs, rates_of
 
 #: Every device counts.
 ALL: Counted = {"latency": ("latency", ()), "energy": ("energy", ())}
@@ -41,7 +41,7 @@ def assignment_costs(
     total = dict.fromkeys(metrics, 0.0)
     start = 0
     for host, stop in zip(problem.hosts, stops, strict=True):
-        rates = _rates(host, metrics, roles)
+        rates = rates_of(host, metrics, roles)
         if host.haul is not None and stop > start:
             elapsed = elapsed_of(host, rates, metrics, roles)
             stage = elapsed[:, stop] - elapsed[:, start] + rates * host.constant_s
@@ -54,8 +54,8 @@ def assignment_costs(
         if option is None:
             continue
         here, there = problem.hosts[p], problem.hosts[p + 1]
-        onward = _priced(option, here, there, metrics, roles)
-        back = _priced(problem.hops[p].back, there, here, metrics, roles)
+        onward = option_costs(option, here, there, metrics, roles)
+        back = option_costs(problem.hops[p].back, there, here, metrics, roles)
         for name, ahead, home in zip(metrics, onward, back, strict=True):
             total[name] += ahead + home
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats
 
@@ -24,11 +25,10 @@ def keep_first_of_equals(costs: Floats) -> Cuts:
         kept[1:] = second[1:] < before[:-1]
         return np.sort(order[kept])
     if len(ranked) <= 64:
-        beats = (ranked[:, None, 1:] <= ranked[None, :, 1:]).all(axis=2)
-        np.fill_diagonal(beats, False)
+        beats: NDArray[np.bool_] = np.logical_and.reduce(ranked[:, None, 1:] <= ranked[None, :, 1:], axis=2)
         # Only what comes before may beat: of equals the first stays.
-        kept = ~np.triu(beats).any(axis=0)
-        return np.sort(order[kept])
+        beaten: NDArray[np.bool_] = np.logical_or.reduce(np.triu(beats, 1), axis=0)
+        return np.sort(order[~beaten])
     alive, found = np.arange(len(ranked)), []
     while len(alive):
         first = alive[0]

@@ -14,9 +14,17 @@ bound that could be met is met; without thinning the loss is 1 and the answer ex
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from airloom.core.problem import Cuts, Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.objective import Objective
+from airloom.core.problem import Cuts, Floats, HopCost, HostCost
+from airloom.planner.objective.dominance import keep_first_of_equals
+from airloom.planner.objective.vectors import ROUNDING, elapsed_of, hop_crossing, known_metrics, rates_of
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,60 @@ class Choice:
     meets: bool
 
 
+def host_vectors(
+    host: HostCost,
+    hop: HopCost | None,
+    objective: Objective,
+    roles: Mapping[str, str],
+    *,
+    receiver: HostCost | None = None,
+) -> HostVectors:
+    """A host and its hop in the metrics of `objective` (`vectors.metrics_of`).
+
+    Every host decodes what it gets: a coding that hosts pass on as it came is priced hop by hop here, as
+    in the wave, and not as a whole as `vectors.vectors` does.
+
+    Args:
+        hop: None at the end of the chain.
+        receiver: the host at the hop's other end; only its power and its price count, for what it decodes.
+
+    Raises:
+        ConfigError: the objective counts devices that there are none of.
+    """
+    counted = known_metrics(objective, roles)
+    rates = rates_of(host, counted, roles)
+    options = None
+    if hop is not None:
+        other = receiver if receiver is not None else HostCost(hop.dst, host.elapsed_s)
+        options = hop_crossing(0, hop, host, other, counted, roles).costs
+    return HostVectors(
+        elapsed=elapsed_of(host, rates, counted, roles),
+        constant=rates * host.constant_s,
+        options=options,
+        last_stop=host.last_stop,
+        min_stop=host.min_stop,
+    )
+
+
+class _Labels(NamedTuple):
+    """Ways on, rows of one length: costs `[n, M]`, and stop, way and onward label."""
+
+    costs: Floats
+    stop: Cuts
+    way: Cuts
+    onward: Cuts
+
+    def take(self, rows: Cuts | NDArray[np.bool_]) -> _Labels:
+        return _Labels(self.costs[rows], self.stop[rows], self.way[rows], self.onward[rows])
+
+    def plus(self, costs: Floats) -> _Labels:
+        return self._replace(costs=self.costs + costs)
+
+    def within(self, limits: Floats) -> _Labels:
+        inside: NDArray[np.bool_] = np.logical_and.reduce(self.costs <= limits, axis=1)
+        return self if inside.all() else self.take(inside)
+
+
 def frontier_step(
     host: HostVectors,
     downstream: Frontier | None,
@@ -108,9 +170,110 @@ def frontier_step(
         downstream: None at the end of the chain.
         bounds: `[M]`; ways beyond them are left out, since what upstream adds is never negative.
         weights: `[M]`; of ways that thinning holds equal the one of the least weighted sum stays.
-        width: ways for each cut at most; None keeps all, and then nothing is lost.
+        width: ways for each cut at most; None keeps all, and then nothing is lost. The ways of least
+            cost in each metric and of the least weighted sum always stay, so that it is at least M + 2.
+
+    Raises:
+        ValueError: `width` is below M + 2.
     """
-    raise NotImplementedError
+    metrics, last = host.elapsed.shape[0], host.elapsed.shape[1] - 1
+    if width is not None and width < metrics + 2:
+        raise ValueError(f"a frontier of {metrics} metrics is at least {metrics + 2} ways wide, got {width}")
+    limits = np.full(metrics, np.inf) if bounds is None else bounds * (1.0 + ROUNDING)
+    scale = np.ones(metrics) if weights is None else weights
+    tails = [_onward(host, downstream, cut, limits) for cut in range(last)]
+    tails.append(_Labels(np.zeros((1, metrics)), np.array([last]), np.array([-1]), np.array([-1])))
+    found: list[_Labels] = [tails[last]]
+    coarsest = 0.0
+    windowed = bool((host.last_stop < last).any())
+    pool = tails[last].take(np.zeros(0, dtype=np.intp))  # ways to stop beyond the cut, from operator 0 on
+    for cut in range(last - 1, -1, -1):
+        pool = _merged(pool, tails[cut + 1].plus(host.elapsed[:, cut + 1]))
+        # What is too much from here is too much from every cut before.
+        pool = pool.plus(host.constant - host.elapsed[:, cut]).within(limits)
+        runs = pool
+        if windowed:
+            pool = pool.plus(host.elapsed[:, cut] - host.constant)
+            runs = _windowed(host, tails, cut, limits)
+        here = _merged(runs, tails[cut])
+        if not windowed:
+            pool = pool.plus(host.elapsed[:, cut] - host.constant)
+        if width is not None and len(here.costs) > width:
+            rows, ratio = thin(here.costs, scale, width)
+            here, coarsest = here.take(rows), max(coarsest, ratio)
+        found.append(here)
+    found.reverse()
+    offsets = np.concatenate([[0], np.cumsum([len(labels.costs) for labels in found])])
+    loss = (1.0 if downstream is None else downstream.loss) * (1.0 + coarsest)
+    return Frontier(np.concatenate([labels.costs for labels in found]), offsets, loss), FrontierTable(
+        *(np.concatenate([getattr(labels, name) for labels in found]) for name in ("stop", "way", "onward"))
+    )
+
+
+def _onward(host: HostVectors, downstream: Frontier | None, cut: int, limits: Floats) -> _Labels:
+    """The ways on from the moment this host stops at `cut`."""
+    metrics = host.elapsed.shape[0]
+    if host.options is None or downstream is None or cut < host.min_stop:
+        none = np.zeros(0, dtype=np.intp)
+        return _Labels(np.zeros((0, metrics)), none, none, none)
+    beyond = downstream.at(cut)
+    ways = np.flatnonzero(np.isfinite(host.options[:, :, cut]).all(axis=1))
+    costs = (host.options[ways, :, cut][:, None, :] + beyond[None, :, :]).reshape(-1, metrics)
+    count = len(costs)
+    labels = _Labels(
+        costs, np.full(count, cut), np.repeat(ways, len(beyond)), np.tile(np.arange(len(beyond)), len(ways))
+    ).within(limits)
+    return labels.take(keep_first_of_equals(labels.costs)) if len(ways) > 1 else labels
+
+
+def _merged(first: _Labels, second: _Labels) -> _Labels:
+    """Both together without what the other beats; of equals those of `first`. Neither has any that it beats itself."""
+    if not len(second.costs):
+        return first
+    if not len(first.costs):
+        return second
+    second = second.take(~_beaten(second.costs, first.costs))
+    first = first.take(~_beaten(first.costs, second.costs))
+    return _Labels(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+
+def _beaten(costs: Floats, others: Floats) -> NDArray[np.bool_]:
+    """Which rows of `costs` some row of `others` is at least as good as in every metric."""
+    no_worse = others[:, None, 0] <= costs[None, :, 0]
+    for metric in range(1, costs.shape[1]):
+        no_worse &= others[:, None, metric] <= costs[None, :, metric]
+    found: NDArray[np.bool_] = np.logical_or.reduce(no_worse, axis=0)
+    return found
+
+
+def _windowed(host: HostVectors, tails: list[_Labels], cut: int, limits: Floats) -> _Labels:
+    """The ways to run something from `cut` on where memory bounds the stage; the latest stop first."""
+    stops = range(int(host.last_stop[cut]), cut, -1)
+    ways = [tails[stop].plus(host.constant + host.elapsed[:, stop] - host.elapsed[:, cut]) for stop in stops]
+    if not ways:
+        return tails[cut].take(np.zeros(0, dtype=np.intp))
+    labels = _Labels(*(np.concatenate(parts) for parts in zip(*ways, strict=True))).within(limits)
+    return labels.take(keep_first_of_equals(labels.costs))
+
+
+def thin(costs: Floats, weights: Floats, width: int) -> tuple[Cuts, float]:
+    """At most `width` rows of `costs`, `[n, M]`, and the ratio e of the grid.
+
+    Each row that is left out has one that stays, at most 1 + e times as large in every metric.
+    """
+    sums = costs @ weights
+    always = np.unique([int(np.argmin(sums)), *np.argmin(costs, axis=0).tolist()])
+    with np.errstate(divide="ignore"):
+        logs = np.where(costs > 0.0, np.log(costs), -np.inf)  # nothing shares a cell with 0
+    order = np.argsort(sums, kind="stable")
+    ratio = 1e-3
+    while True:
+        cells = np.where(np.isfinite(logs), np.floor(logs / np.log1p(ratio)), -np.inf)[order]
+        _, first = np.unique(cells, axis=0, return_index=True)
+        kept = np.union1d(order[first], always)
+        if len(kept) <= width:
+            return kept, ratio
+        ratio *= 1.5
 
 
 def choose(
@@ -128,4 +291,16 @@ def choose(
         remaining: `[M]` what is left of every bound, infinity where there is none.
         label: the label that the host upstream asked for; None decides anew.
     """
-    raise NotImplementedError
+    costs = frontier.at(cut)
+    if not len(costs) or (label is not None and not 0 <= label < len(costs)):
+        return None
+    left = np.full(costs.shape[1], np.inf) if remaining is None else remaining
+    met: NDArray[np.bool_] = np.logical_and.reduce(costs <= np.maximum(left * (1.0 + ROUNDING), 0.0), axis=1)
+    if label is None:
+        # Where nothing is left of a bound, the least of what is still to come.
+        over = np.max(costs / np.maximum(left, 1e-12), axis=1)
+        label = int(np.argmin(np.where(met, costs @ weights, np.inf) if met.any() else over))
+    row = int(frontier.offsets[cut]) + label
+    return Choice(
+        label, int(table.stop[row]), int(table.way[row]), int(table.onward[row]), costs[label], bool(met[label])
+    )

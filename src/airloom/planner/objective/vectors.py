@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from airloom.core.objective import Metric, Objective
 from airloom.core.problem import Cuts, Floats, HopCost, HostCost, Option, Problem
@@ -165,25 +166,17 @@ def vectors(problem: Problem, objective: Objective, roles: Mapping[str, str]) ->
     Raises:
         ConfigError: the objective counts devices that there are none of.
     """
-    counted = metrics_of(objective)
-    for _, devices in counted.values():
-        _known(devices, roles)
-    names = tuple(counted)
-    weights, bounds = np.zeros(len(names)), np.full(len(names), np.inf)
-    for term in objective.minimize:
-        weights[names.index(term.name)] += term.weight
-    for bound in objective.require:
-        bounds[names.index(bound.name)] = min(bound.limit, bounds[names.index(bound.name)])
-    rates = [_rates(host, counted, roles) for host in problem.hosts]
+    counted = known_metrics(objective, roles)
+    rates = [rates_of(host, counted, roles) for host in problem.hosts]
     coded = problem.is_coded
     crossings = []
     for p in range(len(problem.hosts)):
         ends = range(p + 1, len(problem.hosts) if coded else min(p + 2, len(problem.hosts)))
         crossings.append(tuple(_crossing(problem, p, q, counted, roles) for q in ends))
     return VectorProblem(
-        names=names,
-        weights=weights,
-        bounds=bounds,
+        names=tuple(counted),
+        weights=weights_of(objective),
+        bounds=bounds_of(objective),
         hosts=problem.hosts,
         elapsed=tuple(elapsed_of(host, rate, counted, roles) for rate, host in zip(rates, problem.hosts, strict=True)),
         constant=tuple(rate * host.constant_s for rate, host in zip(rates, problem.hosts, strict=True)),
@@ -199,16 +192,46 @@ Counted = Mapping[str, tuple[Metric, tuple[str, ...]]]
 
 def metrics_of(objective: Objective) -> Counted:
     """The metrics that an objective names, best effort first."""
-    return {item.name: (item.metric, item.devices) for item in (*objective.minimize, *objective.require)}
+    found: dict[str, tuple[Metric, tuple[str, ...]]] = {}
+    for term in objective.minimize:
+        found[term.name] = (term.metric, term.devices)
+    for bound in objective.require:
+        found.setdefault(bound.name, (bound.metric, bound.devices))
+    return found
 
 
-def _known(devices: tuple[str, ...], roles: Mapping[str, str]) -> None:
-    for device in devices:
+def weights_of(objective: Objective) -> Floats:
+    """`[M]` weight of each of `metrics_of`, 0 where a metric is only bounded."""
+    names = tuple(metrics_of(objective))
+    weights = np.zeros(len(names))
+    for term in objective.minimize:
+        weights[names.index(term.name)] += term.weight
+    return weights
+
+
+def bounds_of(objective: Objective) -> Floats:
+    """`[M]` bound on each of `metrics_of`, infinity where there is none."""
+    names = tuple(metrics_of(objective))
+    bounds = np.full(len(names), np.inf)
+    for bound in objective.require:
+        bounds[names.index(bound.name)] = min(bound.limit, bounds[names.index(bound.name)])
+    return bounds
+
+
+def known_metrics(objective: Objective, roles: Mapping[str, str]) -> Counted:
+    """`metrics_of`, every device in which is known.
+
+    Raises:
+        ConfigError: the objective counts devices that there are none of.
+    """
+    counted = metrics_of(objective)
+    for device in (device for _, devices in counted.values() for device in devices):
         if device not in roles and device not in roles.values():
             raise ConfigError(
                 f"the objective counts {device!r}, which is no device and no role here: there are "
                 f"{', '.join(dict.fromkeys((*roles, *roles.values())))}"
             )
+    return counted
 
 
 def counts(device: str, devices: tuple[str, ...], roles: Mapping[str, str]) -> bool:
@@ -216,7 +239,7 @@ def counts(device: str, devices: tuple[str, ...], roles: Mapping[str, str]) -> b
     return not devices or device in devices or roles.get(device) in devices
 
 
-def _rates(host: HostCost, counted: Counted, roles: Mapping[str, str]) -> Floats:
+def rates_of(host: HostCost, counted: Counted, roles: Mapping[str, str]) -> Floats:
     """`[M]` cost of a second of computing."""
     per_second = {"latency": 1.0, "energy": host.energy_w, "bytes": 0.0, "money": host.price_per_s}
     return np.array(
@@ -239,7 +262,7 @@ def elapsed_of(host: HostCost, rates: Floats, counted: Counted, roles: Mapping[s
     return found
 
 
-def _priced(
+def option_costs(
     option: Option, sender: HostCost, receiver: HostCost, counted: Counted, roles: Mapping[str, str]
 ) -> list[float]:
     """`[M]` of one option: its sender's share, and of energy and money its receiver's."""
@@ -266,7 +289,7 @@ def _priced(
 
 def _crossing(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping[str, str]) -> Crossing:
     if q == p + 1:
-        return _packed(p, q, problem.hops[p].options, *hop_costs(problem, p, counted, roles))
+        return hop_crossing(p, problem.hops[p], problem.hosts[p], problem.hosts[q], counted, roles)
     routes: list[list[tuple[Option, ...]]] = []
     rows: list[Floats] = []
     for cut in range(problem.num_operators):
@@ -276,7 +299,7 @@ def _crossing(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping
             here, prices = [()], np.zeros((1, len(counted)))
             for k, leg in enumerate(legs):
                 sender, receiver = problem.hosts[p + k], problem.hosts[p + k + 1]
-                paid = np.array([_priced(option, sender, receiver, counted, roles) for option in leg])
+                paid = np.array([option_costs(option, sender, receiver, counted, roles) for option in leg])
                 pairs = (prices[:, None, :] + paid[None, :, :]).reshape(-1, len(counted))
                 kept = keep_first_of_equals(pairs)
                 here = [(*here[i // len(leg)], leg[i % len(leg)]) for i in kept.tolist()]
@@ -322,14 +345,15 @@ def _ways_over(hops: Sequence[HopCost], cut: int) -> list[list[list[Option]]]:
     return [apart] if all(apart) else []
 
 
-def hop_costs(problem: Problem, p: int, counted: Counted, roles: Mapping[str, str]) -> tuple[Floats, Cuts]:
-    """`[M, N]` of all options of all cuts of hop p one after the other, the way back included, and `[L+1]` how many."""
-    hop, sender, receiver = problem.hops[p], problem.hosts[p], problem.hosts[p + 1]
+def hop_crossing(
+    p: int, hop: HopCost, sender: HostCost, receiver: HostCost, counted: Counted, roles: Mapping[str, str]
+) -> Crossing:
+    """The crossing of one hop from host p to the next one."""
     flat = list(itertools.chain.from_iterable(hop.options))
     costs = np.zeros((len(counted), len(flat)))
     for j, (metric, devices) in enumerate(counted.values()):
         sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
-        # As `_priced`, but only what is there is read: a chain has thousands of options.
+        # As `option_costs`, but only what is there is read: a chain has thousands of options.
         if metric == "latency":
             costs[j] = [o.transfer_s + o.code_s + o.decode_s for o in flat]
         elif metric == "bytes" and sends:
@@ -349,16 +373,17 @@ def hop_costs(problem: Problem, p: int, counted: Counted, roles: Mapping[str, st
                 costs[j] += code * np.array([o.code_s for o in flat])
             if receives and decode:
                 costs[j] += decode * np.array([o.decode_s for o in flat])
-    costs += _back_costs(problem, p, p + 1, counted, roles)[:, None]
-    return costs, np.array([len(row) for row in hop.options])
+    costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
+    return _packed(p, p + 1, hop.options, costs, np.array([len(row) for row in hop.options]))
 
 
 def _back_costs(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping[str, str]) -> Floats:
     """`[M]` of the result's way back over the hops p..q-1."""
-    return np.sum(
-        [_priced(problem.hops[k].back, problem.hosts[k + 1], problem.hosts[k], counted, roles) for k in range(p, q)],
-        axis=0,
-    )
+    paid = [
+        option_costs(problem.hops[k].back, problem.hosts[k + 1], problem.hosts[k], counted, roles) for k in range(p, q)
+    ]
+    total: Floats = np.array(paid).sum(axis=0)
+    return total
 
 
 def _packed(
@@ -382,12 +407,11 @@ def _packed(
 def _pruned(costs: Floats, picks: Cuts) -> tuple[Floats, Cuts]:
     """Only the ways that no other way of the cut is as good as in every metric; the first of equals."""
     width = len(costs)
-    kept = np.isfinite(costs).all(axis=1)  # [K, L+1]
+    kept: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(costs), axis=1)  # [K, L+1]
     for k in range(width):
-        no_worse = (costs[k] <= costs).all(axis=1) & kept[k]
-        equal = (costs[k] == costs).all(axis=1)
-        beaten = no_worse & ~(equal & (np.arange(width)[:, None] <= k))
-        kept &= ~beaten
+        no_worse = np.all(costs[k] <= costs, axis=1) & kept[k]
+        equal = np.all(costs[k] == costs, axis=1)
+        kept = kept & ~(no_worse & ~(equal & (np.arange(width)[:, None] <= k)))
     order = np.argsort(~kept, axis=0, kind="stable")[: max(int(kept.sum(axis=0).max()), 1)]
     packed = np.take_along_axis(costs, order[:, None, :], axis=0)
     here = np.take_along_axis(kept, order, axis=0)
