@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airloom.cli.contract import add_contract_arguments, contract_of
+from airloom.cli.objective import add_objective_arguments, objective_of
 
 if TYPE_CHECKING:
     from airloom.core.plan import Hop, Plan
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runner-ups", metavar="N", type=int, default=3, help="how many of the next best plans to show"
     )
     add_contract_arguments(parser)
+    add_objective_arguments(parser)
     parser.add_argument("--no-result-back", action="store_true", help="the result stays where it is made")
     parser.add_argument("--no-framing", action="store_true", help="count payload bytes only, as papers do")
     parser.add_argument(
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.engine.radios import adapted_choices, radio_choices
     from airloom.errors import ConfigError
     from airloom.planner.decide import decide
+    from airloom.planner.deciding import UnreachablePlan
     from airloom.planner.inputs import load_profile, load_profiles
     from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY
 
@@ -70,31 +73,57 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run is not None:
         return _dry_run(args, topology, profile)
     conditions = conditions_of(args.set, topology)
-    plan, problem = decide(
-        topology,
-        load_profiles(topology, profile),
-        conditions=conditions,
-        framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
-        private_operators=_kept(args.keep_on_ue, profile),
-        result_returns=returns,
-        contract=contract_of(args),
-        choices=radio_choices(topology, conditions),
-        adapted=adapted_choices(topology, conditions),
-        runner_ups=args.runner_ups,
-    )
+    objective = objective_of(args, topology)
+    try:
+        plan, problem = decide(
+            topology,
+            load_profiles(topology, profile),
+            conditions=conditions,
+            framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
+            private_operators=_kept(args.keep_on_ue, profile),
+            result_returns=returns,
+            contract=contract_of(args),
+            choices=radio_choices(topology, conditions),
+            adapted=adapted_choices(topology, conditions),
+            runner_ups=args.runner_ups,
+            objective=objective,
+        )
+    except UnreachablePlan as error:
+        _write(args.json, error.plan)
+        raise
     if args.json == "-":
-        from airloom.cli.terminal import emit_json
-
-        emit_json(plan)
-        return 0
-    if args.json:  # before anything is said: whoever listens may leave (head)
-        from airloom.files import write_value
-
-        write_value(Path(args.json), plan)
+        _write("-", plan)
+        return _verdict(plan)
+    _write(args.json, plan)  # before anything is said: whoever listens may leave (head)
     print(describe(plan, problem, topology, profile))
     if args.json:
         print(f"\nwritten to {args.json}")
-    return 0
+    return _verdict(plan)
+
+
+def _write(target: str | None, plan: Plan) -> None:
+    """The plan as JSON to a file, to standard output where that is `-`, nowhere where there is no target."""
+    if target == "-":
+        from airloom.cli.terminal import emit_json
+
+        emit_json(plan)
+    elif target:
+        from airloom.files import write_value
+
+        write_value(Path(target), plan)
+
+
+def _verdict(plan: Plan) -> int:
+    """0, or 1 and a line where the solver that was asked for breaks bounds."""
+    import sys
+
+    from airloom.cli.costs import broken
+
+    bounds = broken(plan)
+    if not bounds:
+        return 0
+    print(f"airloom: the plan breaks {bounds}: plan with --solver exact, or allow more", file=sys.stderr)
+    return 1
 
 
 def _dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> int:
@@ -145,7 +174,8 @@ def _kept(text: str, profile: Profile) -> int:
 
 
 def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile) -> str:
-    """The plan for a terminal: stages and hops, what lost to it, and what limits it."""
+    """The plan for a terminal: stages and hops, what it costs, what lost to it, and what limits it."""
+    from airloom.cli.costs import alternatives_table, costs_table, proof
     from airloom.cli.terminal import table
     from airloom.units import format_joules, format_percent, format_seconds
 
@@ -154,8 +184,13 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
         f"{format_seconds(plan.predicted_s)} a request ({plan.basis})",
         table(_path_rows(plan, topology, profile), ("where", "what", "predicted", "basis"), align="llrl"),
     ]
-    rows = _alternative_rows(plan)
-    parts.append(table(rows, ("beside it", "stages", "predicted", "costs more"), align="llrr"))
+    if plan.objective is None:
+        rows = _alternative_rows(plan)
+        parts.append(table(rows, ("beside it", "stages", "predicted", "costs more"), align="llrr"))
+    else:
+        parts.append(f"{costs_table(plan)}\n{proof(plan)}")
+        if plan.alternatives:
+            parts.append(alternatives_table(plan))
     if plan.predicted_accuracy is not None:
         parts.append("\n".join([accuracy_line(plan), *plan.notes]))
     shares = _shares(plan)
@@ -163,7 +198,7 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
     ends = [f"limited by {limits}"] if limits else []
     if plan.chain[-1] != topology.sink:
         ends.append(f"{topology.sink} is out of reach: {plan.chain[-1]} is the end of the chain")
-    if plan.predicted_j is not None:
+    if plan.predicted_j is not None and plan.objective is None:
         ends.append(f"energy {format_joules(plan.predicted_j)} a request, beyond idle (modelled)")
     if ends:
         parts.append("\n".join(ends))
@@ -235,6 +270,7 @@ def _span(start: int, stop: int) -> str:
 
 
 def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
+    from airloom.cli.costs import placement
     from airloom.planner.baselines import TITLES as BASELINES
     from airloom.planner.decide import LINK_ADAPTATION
     from airloom.units import format_percent, format_seconds
@@ -254,18 +290,13 @@ def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
         rows.append(
             (
                 titles[other.scheme] if other.scheme else f"runner-up {runner_up}",
-                _placement(plan.chain, other.stops),
+                placement(plan.chain, other.stops),
                 format_seconds(other.predicted_s),
                 f"{format_seconds(more)}{relative}" if more > 0 else "the same",
             )
         )
     order = {title: i for i, title in enumerate(titles.values())}
     return sorted(rows, key=lambda row: order.get(row[0], len(order)))
-
-
-def _placement(chain: tuple[str, ...], stops: tuple[int, ...]) -> str:
-    runs = zip(chain, (0, *stops), stops, strict=False)
-    return ", ".join(f"{device} {_span(start, stop)}" for device, start, stop in runs if stop > start)
 
 
 def _shares(plan: Plan) -> dict[str, float]:
