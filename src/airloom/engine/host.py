@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from airloom.core.value import Value
@@ -95,9 +97,11 @@ class Host:
         )
         self._requests = Requests(config, attempts, self.codings, out)
 
-    def start(self, now_s: float) -> list[Effect]:
-        """Once, before any event."""
+    def start(self, now_s: float, known: Iterable[str] = ()) -> list[Effect]:
+        """Once, before any event; `known` are hosts that are known to be up already."""
         self._out.open(now_s)
+        for peer in known:
+            self._peers.set_up(peer, up=True)
         self._wave.start()
         return self._out.take()
 

@@ -100,6 +100,7 @@ class Wave:
         self._turn_to_parent()
         self._decide()
         self._trace_table()
+        self._speak(at_once=True)
         self._out.start_timer(self._out.now_s + self._policy.refresh_s, REFRESH_TIMER)
 
     def on_split_cost(self, src: str, message: SplitCost) -> None:

@@ -87,7 +87,7 @@ class FifoQueue:
         return self.schedule.nbytes_between(at_s, self.idle_at_s) if self.idle_at_s > at_s else 0.0
 
     def offer(self, nbytes: int, at_s: float) -> float | None:
-        """When the last bit of the packet leaves, or None where the buffer is full.
+        """When the last bit of the packet leaves, or None where the buffer is full or it never would.
 
         An idle link takes a packet of any size.
         """
@@ -96,5 +96,8 @@ class FifoQueue:
             if self.schedule.nbytes_between(at_s, self.idle_at_s) + nbytes > self.buffer_bytes:
                 return None
             start_s = self.idle_at_s
-        self.idle_at_s = self.schedule.finish_s(start_s, nbytes)
-        return self.idle_at_s
+        sent_s = self.schedule.finish_s(start_s, nbytes)
+        if sent_s == math.inf:
+            return None
+        self.idle_at_s = sent_s
+        return sent_s

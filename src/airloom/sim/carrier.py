@@ -11,7 +11,10 @@ in `wire.receiver`.
 The sender learns the rate from how far apart the first and the last block arrive, and the loss
 from how many blocks did not come first hand, averaged over the last hundred or so, from what the
 topology says on; a link over which nothing came for longer than its losses explain is dead to it
-until a probe comes through.
+until a probe comes through. Where the radio's scheduler says what a link carries (`learns=False`),
+nothing of the kind is learned from messages but the loss of a link that has some.
+
+A link that goes down takes with it what is on it.
 """
 
 from __future__ import annotations
@@ -60,12 +63,15 @@ class Carrier:
         measured: Callable[[LinkMeasured], None],
         allow: Allow | None = None,
         repaired: Callable[[SendFrame, int, int], None] | None = None,
+        learns: bool = True,
     ) -> None:
         self._clock, self.link, self._model, self._framing, self._rng = clock, link, model, framing, rng
         self._back_delay_s, self._rounds = back_delay_s, repair_rounds
         self._deliver, self._measured, self._allow, self._repaired = deliver, measured, allow, repaired
+        self._learns = learns
+        self._schedule = model.queue.schedule if isinstance(model, QueuedLink) else None
         self._loss = expected_loss(link)
-        self._silent = 0
+        self._silent = self._cuts = 0
         self.up = True
         self.used_s = self._next_probe_s = -math.inf
 
@@ -74,6 +80,8 @@ class Carrier:
     def change(self, state: LinkState) -> None:
         """Offer what `state` says; None stands for the topology's figure."""
         link, model = self.link, self._model
+        if self.up and not state.up:
+            self._cut()
         self.up = state.up
         moved = any(
             new is not None and new != old
@@ -87,8 +95,10 @@ class Carrier:
                 raise ConfigError(f"link {link.src}->{link.dst} has a model of its own: conditions cannot change it")
             return
         model.up = state.up
-        if not link.trace or state.rate_bps is not None:
-            model.queue.schedule = ConstantRate(link.rate_bps if state.rate_bps is None else state.rate_bps)
+        if state.rate_bps is not None:
+            model.queue.schedule = ConstantRate(state.rate_bps)
+        elif self._schedule is not None:
+            model.queue.schedule = self._schedule
         loss = link.loss if state.loss is None else state.loss
         if loss != model.loss.expected_loss:
             model.loss = loss_process(loss, link.burst_s)
@@ -106,6 +116,22 @@ class Carrier:
         model.up = state.up
         model.delay_s = (link.delay_s if state.delay_s is None else state.delay_s) + link.overhead_s
 
+    def _cut(self) -> None:
+        """What is on the link is lost."""
+        self._cuts += 1
+        if isinstance(self._model, QueuedLink):
+            self._model.queue.idle_at_s = min(self._model.queue.idle_at_s, self._clock.now_s)
+
+    @property
+    def rate_bps(self) -> float:
+        """bit/s at the moment; 0 where the link is down."""
+        model = self._model
+        if not self.up:
+            return 0.0
+        if isinstance(model, QueuedLink):
+            return model.queue.schedule.rate_bps(self._clock.now_s)
+        return model.rate_bps if isinstance(model, NrLink) else self.link.rate_bps
+
     def control_s(self, nbytes: int) -> float | None:
         """Seconds of a control message, which waits for no tensors; None where the link is down."""
         seconds = self._model.expected_transfer_s(nbytes) if self.up else math.inf
@@ -120,6 +146,7 @@ class Carrier:
         flight = Flight(
             message, self._packets(sizes), self._framing, now_s, rounds=self._rounds, known=self._allow is None
         )
+        flight.cuts = self._cuts
         if self.up and self._model.expected_loss == 0.0:
             self._send_whole(flight, now_s)
         else:
@@ -174,7 +201,12 @@ class Carrier:
             return self._learn(None, lost=len(flight.packets), of=len(flight.packets), at_s=lost_s)
         if rest:
             self._learn(_rate(rest, last_s - first_s), lost=0, of=len(flight.packets), at_s=last_s)
-        return self._clock.at(last_s, lambda: self._deliver(self.link.src, flight.message, flight.message.parcel))
+
+        def arrive() -> None:
+            if self._cuts == flight.cuts:
+                self._deliver(self.link.src, flight.message, flight.message.parcel)
+
+        return self._clock.at(last_s, arrive)
 
     def _offer(self, flight: Flight, blocks: Sequence[int], *, first: bool) -> None:
         """Blocks leave, for the first time or as repairs; the receiver looks when something is to be seen."""
@@ -211,6 +243,7 @@ class Carrier:
 
     def _look(self, flight: Flight, gap: Sequence[int] = (), *, first: bool = False) -> None:
         """The receiver sees what has come and what has not, asks for what it lacks too much, or is done."""
+        flight.over = flight.over or self._cuts != flight.cuts
         if flight.over:
             return
         record, now_s = flight.record, self._clock.now_s
@@ -253,6 +286,10 @@ class Carrier:
 
     def _learn(self, rate_bps: float | None, *, lost: int, of: int, at_s: float, silent: int = 0) -> None:
         """Tell the sender, one way back later; `silent` packets in a row were lost, repairs and all."""
+        if not self._learns:
+            if not self._model.expected_loss or silent:
+                return
+            rate_bps = None
         self._silent = self._silent + silent if silent else 0
         # A link that loses much is dead only after more silence than its losses explain.
         dead = self._silent > 0 and max(self._loss, _LEAST_LOSS) ** self._silent < _CHANCE

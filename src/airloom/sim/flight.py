@@ -24,6 +24,7 @@ class Flight:
         record: the receiver's, of the blocks that have come by the time that was last looked at.
         first: when which block came first hand.
         seen_s: from then on the receiver knows of every block whether it came first hand.
+        cuts: how often the link had gone down when it left.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Flight:
         self.record = Incoming(0, 0, now_s, rounds=rounds, head_rounds=head_rounds, known=known, count=count)
         self.first: dict[int, float] = {}
         self.seen_s = math.inf
+        self.cuts = 0
         self.over = False
         self._coming: list[tuple[float, int]] = []
 

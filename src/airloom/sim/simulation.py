@@ -4,23 +4,30 @@ What is modelled: executors take the profile's times; messages go over link mode
 (`carrier`); split cost messages take a link's unloaded time, are never lost on a link that is up
 and do not compete with tensors; hosts learn `detect_s` after the fact that another went down or
 came up. Everything random comes from one seed: same seed, same trace.
+
+Over a network whose rates vary from tick to tick (`rates`) hosts are told by the radio's scheduler what
+their links carry (`reports="scheduler"`): both ends of a link, without delay, before anything else
+that they hear in that tick; those that look at every tick, as forecasts and plans made of hosts' own
+accord need them to, at its beginning.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from airloom.core.forecast import ForecastPolicy
 from airloom.core.framing import Framing
+from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
-from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
+from airloom.core.topology import Conditions, DeviceState, Link, LinkState, Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.core.trace import Kind
 from airloom.core.value import SCHEMA_VERSION
@@ -50,10 +57,12 @@ from airloom.engine.host import Host
 from airloom.engine.messages import Allowance, Frame, Parcel
 from airloom.errors import RequestError
 from airloom.planner.pricing import FRAMED, profile_of
-from airloom.radio.link import LinkModel, link_model
+from airloom.radio.link import LinkModel, QueuedLink, link_model, loss_process
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
 from airloom.sim.executor import Blank, VirtualExecutor
+from airloom.sim.rates import Rates, SteppedRate, Window
+from airloom.sim.reports import Reports
 from airloom.wire.receiver import Allow
 from airloom.wire.splitcost import HEADER_NBYTES
 
@@ -80,6 +89,8 @@ class _Node:
     host: Host
     executor: VirtualExecutor
     timers: dict[tuple[object, ...], int]
+    tick: int = -1
+    told: dict[int, float] = field(default_factory=dict)
 
 
 class Simulation:
@@ -87,90 +98,144 @@ class Simulation:
 
     Args:
         profiles: one for all devices, or by device id, the one under "" for those without their own.
+        arrivals: in any order, or an iterator in order of time, of which one is taken at a time.
         changes: at `at_s` the network differs from the topology as that `Conditions` says, and in
             nothing else, until the next change; `up=False` kills a device and what it was doing.
+        moves: in order of time, an iterator that may have no end; each changes what it names, and nothing else.
         contract: the accuracy that is demanded and what each cut bears; None carries every cut raw and whole.
+        objective, forecast: as of `HostConfig`.
         models: link models in place of those of the topology's links, by (src, dst).
+        rates: of the links that vary; None is a network that holds still but for `changes`.
+        reports: how hosts learn of rates: the scheduler tells them, or they measure what their traffic shows.
+        every_tick: whether the scheduler tells all hosts all rates at every tick, changed or not, and
+            not only those that have something to do; for forecasts and plans of hosts' own accord.
         detect_s: from a host's death or start until the others know.
         settle_s: hosts start this long before time 0, so that the first wave has run by then.
         probe_s: how often an idle link is probed; None for never.
+        sink: takes events as they come, in place of `trace`, and then nothing grows with time; outcomes
+            are not kept either.
+        next_after: called with the source of a request that is over; the arrival that follows it, if any.
+        make_host: another kind of host, such as one that follows a baseline.
+        known_from_start: hosts know from their start who else is up, and trace nothing of it.
     """
 
     def __init__(
         self,
         topology: Topology,
         profiles: Profile | Mapping[str, Profile],
-        arrivals: Sequence[Arrival],
+        arrivals: Iterable[Arrival],
         *,
-        changes: Sequence[Conditions] = (),
+        changes: Iterable[Conditions] = (),
+        moves: Iterable[Conditions] = (),
         pinned: Plan | None = None,
         seed: int = 0,
         framing: Framing = FRAMED,
         private_operators: int = 0,
         result_returns: bool = True,
         contract: Contract | None = None,
+        objective: Objective = LATENCY,
+        forecast: ForecastPolicy | None = None,
         max_in_flight: int = 8,
         attempts: AttemptPolicy = ATTEMPTS,
         wave: WavePolicy = WAVES,
         models: Mapping[tuple[str, str], LinkModel] | None = None,
+        rates: Rates | None = None,
+        reports: Literal["scheduler", "traffic"] = "scheduler",
+        every_tick: bool = False,
         repair_rounds: int = 2,
         detect_s: float = 0.05,
         settle_s: float = 1.0,
         probe_s: float | None = 0.5,
+        sink: Callable[[TraceEvent], None] | None = None,
+        next_after: Callable[[str, float], Arrival | None] | None = None,
+        make_host: Callable[[HostConfig], Host] = Host,
+        known_from_start: bool = False,
     ) -> None:
         by_device = {"": profiles} if isinstance(profiles, Profile) else profiles
         self._topology, self._pinned, self._framing = topology, pinned, framing
-        self._detect_s, self._probe_s = detect_s, probe_s
+        self._detect_s, self._probe_s, self._make_host = detect_s, probe_s, make_host
         self._configs = {
             device.id: HostConfig(
                 device=device.id, topology=topology, profile=profile_of(device.id, by_device), framing=framing,
                 private_operators=private_operators, result_returns=result_returns, max_in_flight=max_in_flight,
-                contract=contract,
-                attempts=attempts, wave=wave,
+                contract=contract, attempts=attempts, wave=wave, objective=objective, forecast=forecast,
             )
             for device in topology.devices
         }  # fmt: skip
-        self._blank = {id: Blank(config.profile) for id, config in self._configs.items()}
+        blanks = {id(config.profile): Blank(config.profile) for config in self._configs.values()}
+        self._blank = {device: blanks[id(config.profile)] for device, config in self._configs.items()}
         self._clock = Clock(-settle_s)
         self._rng = np.random.default_rng(seed)
         self._nodes: dict[str, _Node] = {}
-        self._loads: dict[str, float] = {}
-        self._timer = 0
+        self._states: dict[str, DeviceState] = {}
+        self._timer = self._number = 0
         self.trace: list[TraceEvent] = []
         self.outcomes: dict[tuple[str, int], list[Parcel | RequestError]] = {}
-        self._asked: set[tuple[str, int]] = set()
+        self._keeps = sink is None
+        self._sink = self.trace.append if sink is None else sink
+        self._next_after = next_after
+        self._live: set[tuple[str, int]] = set()
+        self._window = None if rates is None else Window(rates, lambda: self._clock.now_s)
+        self._reports = None
+        if self._window is not None and reports == "scheduler":
+            self._reports = Reports(topology, self._window)
+        self._every_tick = every_tick
         delays = {(link.src, link.dst): link.delay_s for link in topology.links}
         self._carriers = {
             (link.src, link.dst): Carrier(
-                self._clock, link, (models or {}).get((link.src, link.dst)) or link_model(link, buffer_bytes=math.inf),
+                self._clock, link, (models or {}).get((link.src, link.dst)) or self._model(link),
                 framing, self._rng, back_delay_s=delays.get((link.dst, link.src), link.delay_s),
                 repair_rounds=repair_rounds, deliver=self._deliver, measured=self._measured,
                 allow=None if contract is None else self._allow(link.src, link.dst), repaired=self._repair_of(link.src),
+                learns=self._reports is None,
             )
             for link in topology.links
         }  # fmt: skip
-        self._last_s = max((a.at_s + a.deadline_s for a in arrivals), default=0.0)
-        self._left = len(arrivals)
+        self._last_s = 0.0
         self._emit("trace", {"schema": SCHEMA_VERSION, "clock": "virtual"}, topology.source)
+        everybody = tuple(device.id for device in topology.devices) if known_from_start else ()
         for device in topology.devices:
-            self._start(device.id, announce_s=0.0)
-        if probe_s is not None:
+            self._start(device.id, announce_s=0.0, known=everybody)
+        if probe_s is not None and self._reports is None:
             self._clock.at(self._clock.now_s + probe_s, self._probe)
         for change in changes:
             self._clock.at(change.at_s, lambda change=change: self._change(change))  # type: ignore[misc]
-        for number, arrival in enumerate(arrivals):
-            self._clock.at(arrival.at_s, lambda n=number, a=arrival: self._submit(n, a))  # type: ignore[misc]
+        self._moves = iter(moves)
+        self._next_move()
+        if self._window is not None:
+            self._tick(self._window)
+        self._coming = iter(sorted(arrivals, key=_at) if isinstance(arrivals, Sequence) else arrivals)
+        self._more = True
+        self._next_arrival()
 
-    def run(self, until_s: float = 0.0) -> list[TraceEvent]:
-        """Until every request has its outcome and `until_s` has passed."""
+    def run(self, until_s: float = 0.0, *, stop: Callable[[], bool] = lambda: False) -> list[TraceEvent]:
+        """Until every request has its outcome and `until_s` has passed; `stop` ends it at once."""
+        clock = self._clock
 
         def over() -> bool:
-            now_s = self._clock.now_s
-            waits = self._left > 0 or any(key not in self.outcomes and key[0] in self._nodes for key in self._asked)
-            return now_s >= until_s and (not waits or now_s > self._last_s + 1.0)
+            now_s = clock.now_s
+            waits = self._more or self._live
+            return (now_s >= until_s and (not waits or (not self._more and now_s > self._last_s + 1.0))) or stop()
 
-        self._clock.run(over)
+        clock.run(over)
         return self.trace
+
+    @property
+    def now_s(self) -> float:
+        return self._clock.now_s
+
+    def rate_bps(self, src: str, dst: str) -> float:
+        """bit/s of a link at the moment; 0 where it is down or there is none."""
+        carrier = self._carriers.get((src, dst))
+        return 0.0 if carrier is None else carrier.rate_bps
+
+    def load(self, device: str) -> float:
+        """What others make of a device's executor at the moment: a stage takes `1 + load` times as long."""
+        state = self._states.get(device)
+        return 0.0 if state is None else state.load
+
+    def is_up(self, device: str) -> bool:
+        return device in self._nodes
 
     def host(self, device: str) -> Host:
         """A host that is up, to look at."""
@@ -178,53 +243,124 @@ class Simulation:
 
     # --- users and conditions -----------------------------------------------------------------
 
-    def _submit(self, number: int, arrival: Arrival) -> None:
-        self._left -= 1
+    def _model(self, link: Link) -> LinkModel:
+        window = self._window
+        if window is None or (link.src, link.dst) not in window.columns:
+            return link_model(link, buffer_bytes=math.inf)
+        rate = SteppedRate(window, (link.src, link.dst))
+        loss = loss_process(link.loss, link.burst_s)
+        return QueuedLink(rate, loss, delay_s=link.delay_s + link.overhead_s, buffer_bytes=math.inf)
+
+    def _next_arrival(self) -> None:
+        """Wait for one arrival at a time: there may be no end of them."""
+        arrival = next(self._coming, None)
+        if arrival is None:
+            self._more = False
+            return
+
+        def come() -> None:
+            self.submit(arrival)
+            self._next_arrival()
+
+        self._clock.at(arrival.at_s, come)
+
+    def submit(self, arrival: Arrival) -> None:
+        """The request of `arrival` begins now, numbered in the order of submission."""
+        number, self._number = self._number, self._number + 1
         source = arrival.source or self._topology.source
         if source not in self._nodes:
             return
-        self._asked.add((source, number))
         now_s = self._clock.now_s
+        self._live.add((source, number))
+        self._last_s = max(self._last_s, now_s + arrival.deadline_s)
         parcel = self._blank[source].parcel(self._configs[source].cut_tensors(0), 0)
         if arrival.cancel_s is not None:
             self._clock.at(now_s + arrival.cancel_s, lambda: self._tell(source, Cancel(number)))
         self._tell(source, Submit(number, parcel, now_s + arrival.deadline_s))
 
+    def _finish(self, device: str, effect: Finish) -> None:
+        key = (device, effect.request)
+        self._live.discard(key)
+        if self._keeps:
+            self.outcomes.setdefault(key, []).append(effect.outcome)
+        if self._next_after is not None:
+            arrival = self._next_after(device, self._clock.now_s)
+            if arrival is not None:
+                self._clock.at(arrival.at_s, lambda: self.submit(arrival))
+
+    def _next_move(self) -> None:
+        move = next(self._moves, None)
+        if move is None:
+            return
+
+        def come() -> None:
+            self._move(move)
+            self._next_move()
+
+        self._clock.at(move.at_s, come)
+
+    def _move(self, move: Conditions) -> None:
+        """What `move` names becomes as it says; the rest stays."""
+        self._emit("condition", msgspec.to_builtins(move), self._topology.source)
+        for state in move.links:
+            self._change_link(state)
+        for state in move.devices:
+            self._change_device(state)
+
     def _change(self, change: Conditions) -> None:
+        """The network becomes the topology with `change`."""
         self._emit("condition", msgspec.to_builtins(change), self._topology.source)
         links = {(state.src, state.dst): state for state in change.links}
-        for key, carrier in self._carriers.items():
-            carrier.change(links.get(key, LinkState(src=key[0], dst=key[1])))
+        for key in self._carriers:
+            self._change_link(links.get(key, LinkState(src=key[0], dst=key[1])))
         devices = {state.id: state for state in change.devices}
         for device in self._topology.devices:
-            state = devices.get(device.id, DeviceState(id=device.id))
-            self._loads[device.id] = state.load
-            if state.up and device.id not in self._nodes:
-                self._start(device.id, announce_s=self._detect_s)
-            elif not state.up and device.id in self._nodes:
-                self._kill(device.id)
-            if state.up:
-                self._nodes[device.id].executor.load = state.load
+            self._change_device(devices.get(device.id, DeviceState(id=device.id)))
 
-    def _start(self, device: str, *, announce_s: float) -> None:
+    def _change_link(self, state: LinkState) -> None:
+        self._carriers[state.src, state.dst].change(state)
+
+    def _change_device(self, state: DeviceState) -> None:
+        self._states[state.id] = state
+        if state.up and state.id not in self._nodes:
+            self._start(state.id, announce_s=self._detect_s)
+        elif not state.up and state.id in self._nodes:
+            self._kill(state.id)
+        if state.up:
+            self._nodes[state.id].executor.load = state.load
+
+    def _tick(self, window: Window) -> None:
+        """The window moves on; hosts that look at every tick are told of it."""
+        now_s = self._clock.now_s
+        window.forget(now_s)
+        if self._reports is not None and self._every_tick:
+            tick = window.tick(now_s)
+            for device, node in list(self._nodes.items()):
+                node.tick = tick
+                for event in self._reports.all(device, tick):
+                    self._carry_out(device, node.host.handle(event, now_s))
+        self._clock.at((window.tick(now_s) + 1) * window.period_s, lambda: self._tick(window))
+
+    def _start(self, device: str, *, announce_s: float, known: tuple[str, ...] = ()) -> None:
         config = self._configs[device]
-        host = Host(config)
+        host = self._make_host(config)
         executor = VirtualExecutor(
             self._clock, config.profile, self._blank[device], host.codings, factor=config.own.factor,
             done=lambda event: self._tell(device, event, node),
         )  # fmt: skip
-        executor.load = self._loads.get(device, 0.0)
+        executor.load = self.load(device)
         node = self._nodes[device] = _Node(host, executor, {})
-        self._carry_out(device, node.host.start(self._clock.now_s))
+        self._carry_out(device, node.host.start(self._clock.now_s, known))
         if self._pinned is not None:
             self._tell(device, PlanPinned(self._pinned))
-        for other in list(self._nodes):
+        for other in list(self._nodes) if not known else ():
             if other != device:
                 self._announce(other, PeerUp(device), announce_s)
                 self._announce(device, PeerUp(other), announce_s)
 
     def _kill(self, device: str) -> None:
         del self._nodes[device]
+        self._live = {key for key in self._live if key[0] != device}
         for other in self._nodes:
             self._announce(other, PeerDown(device), self._detect_s)
 
@@ -247,14 +383,21 @@ class Simulation:
         current = self._nodes.get(device)
         if current is None or (node is not None and node is not current):
             return
-        self._carry_out(device, current.host.handle(event, self._clock.now_s))
+        now_s = self._clock.now_s
+        if self._reports is not None and not self._every_tick:
+            tick = self._reports.window.tick(now_s)
+            if tick != current.tick:
+                current.tick = tick
+                for news in self._reports.news(device, tick, current.told):
+                    self._carry_out(device, current.host.handle(news, now_s))
+        self._carry_out(device, current.host.handle(event, now_s))
 
     def _carry_out(self, device: str, effects: list[Effect]) -> None:
         node = self._nodes[device]
         for effect in effects:
             match effect:
                 case Emit():
-                    self.trace.append(effect.event)
+                    self._sink(effect.event)
                 case SendFrame():
                     carrier = self._carriers.get((device, effect.dst))
                     if carrier is not None:
@@ -270,7 +413,7 @@ class Simulation:
                 case SendSplitCost():
                     self._send_cost(device, effect)
                 case Finish():
-                    self.outcomes.setdefault((device, effect.request), []).append(effect.outcome)
+                    self._finish(device, effect)
 
     def _start_timer(self, device: str, node: _Node, timer: StartTimer) -> None:
         self._timer += 1
@@ -321,4 +464,8 @@ class Simulation:
         self, kind: Kind, data: dict[str, Any], host: str, *, request: int | None = None, attempt: int | None = None
     ) -> None:
         now_s = self._clock.now_s
-        self.trace.append(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
+        self._sink(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
+
+
+def _at(arrival: Arrival) -> float:
+    return arrival.at_s
