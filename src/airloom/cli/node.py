@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from airloom.cli.contract import add_contract_arguments, contract_of
+from airloom.cli.objective import add_objective_arguments, objective_of
 
 HELP = "run one host of a topology, on the machine it stands for"
 EPILOG = """\
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="the captured model")
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
     add_contract_arguments(parser, "; the same on every host")
+    add_objective_arguments(parser, "; the same on every host")
     parser.add_argument(
         "--tuned",
         type=Path,
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from airloom.config import load_topology
+    from airloom.core.objective import LATENCY
     from airloom.engine.config import HostConfig
     from airloom.errors import ConfigError, ProfileMismatch
     from airloom.planner.contract import check_contract
@@ -89,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     contract = contract_of(args)
     if contract is not None:
         check_contract(contract, profile.graph_digest)
+    objective = objective_of(args, topology)
     certs = host_certs(args.certs, args.host)
     # From here on torch is needed, which takes a while to import.
     from airloom.nn.artifact import load_artifact
@@ -109,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         profile=profile,
         result_returns=not args.result_stays,
         contract=contract,
+        objective=objective or LATENCY,
     )
     folder = args.tuned or (args.tolerance.parent if args.tolerance is not None else None)
     executor = stages if contract is None else CodedExecutor(stages, contract, config.framing, folder)

@@ -38,6 +38,11 @@ class Term(Value, frozen=True):
     def name(self) -> str:
         return named(self.metric, self.devices)
 
+    @property
+    def text(self) -> str:
+        """What `parse_term` reads back to an equal value."""
+        return f"{self.name}={self.weight!r}"
+
 
 class Bound(Value, frozen=True):
     """Quality assurance: the metric of one request must not exceed `limit` (s, J, bytes, money)."""
@@ -49,6 +54,11 @@ class Bound(Value, frozen=True):
     @property
     def name(self) -> str:
         return named(self.metric, self.devices)
+
+    @property
+    def text(self) -> str:
+        """What `parse_bound` reads back to an equal value."""
+        return f"{self.name}<={self.limit!r} {UNITS[self.metric]}".rstrip()
 
 
 class Objective(Value, frozen=True):

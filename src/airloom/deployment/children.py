@@ -50,6 +50,10 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
         line += [] if options.tuned_folder is None else ["--tuned", str(options.tuned_folder)]
         floor = options.contract.min_accuracy
         line += [] if floor is None else ["--min-accuracy", repr(floor)]
+    if options.objective is not None:
+        line += [f"--minimize={term.text}" for term in options.objective.minimize]
+        line += [f"--require={bound.text}" for bound in options.objective.require]
+        line += ["--solver", options.objective.solver]
     for peer, address in node.routes.items():
         line += ["--route", f"{peer}={address}"]
     return line

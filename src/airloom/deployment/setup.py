@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
@@ -48,6 +49,8 @@ class DeployOptions:
         contract: the accuracy to keep and the tolerance profile that says what it takes; every host
             gets it. None carries every cut raw and repairs as `repair_rounds` says.
         tuned_folder: where the profile's fine-tuned weights lie.
+        objective: what every host's table is to be good at, and the bounds that requests are to keep;
+            None is the least latency.
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -68,6 +71,7 @@ class DeployOptions:
     handling_s: float = 0.0
     contract: Contract | None = None
     tuned_folder: Path | str | None = None
+    objective: Objective | None = None
 
     def calibrated(self) -> DeployOptions:
         """These options with `handling_s` measured, where links are emulated; takes two seconds."""
@@ -158,6 +162,7 @@ class Setup:
             max_in_flight=options.in_flight,
             pinned_fallback=options.pinned_fallback,
             contract=options.contract,
+            objective=options.objective or LATENCY,
         )
 
     def check_plan(self, plan: Plan) -> None:
