@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from airloom.core.objective import Bound, Objective, Solver
-from airloom.core.plan import Alternative, Plan, PlanCost
+from airloom.core.plan import Alternative, Plan
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
 from airloom.core.topology import Topology
@@ -62,12 +62,6 @@ def plan_for(
         return plan
     beside = alternatives(problem, objective, topology, found, runner_ups)
     return msgspec.structs.replace(plan, alternatives=beside)
-
-
-def costs_under(problem: Problem, plan: Plan, objective: Objective, topology: Topology) -> tuple[PlanCost, ...]:
-    """What an assignment costs in the metrics of `objective`, its hops carrying their cuts as suits that best."""
-    priced = vectors(problem, objective, roles_of(topology))
-    return outcome(priced, plan.stops).plan_costs
 
 
 def _plan(problem: Problem, found: Outcome, objective: Objective, topology: Topology, profile: Profile) -> Plan:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from airloom.core.coding import parse_coding
+from airloom.core.objective import Objective
 from airloom.core.plan import Alternative, Hop, Plan, PlanCost, Slice, Stage, Transfer
 from airloom.core.problem import HopCost, Option, Problem
 from airloom.core.profile import Profile
@@ -16,10 +17,20 @@ from airloom.planner.baselines import baselines
 from airloom.planner.chain import Solution, solve
 from airloom.planner.chain import runner_ups as next_best
 from airloom.planner.check import check_plan
-from airloom.planner.objective.assignment import assignment_costs, counted, fastest_options
+from airloom.planner.objective.assignment import as_planned, assignment_costs, counted, fastest_options
+from airloom.planner.objective.vectors import metrics_of
 from airloom.units import format_bytes
 
-__all__ = ["check_plan", "limits", "make_plan", "predicted_j", "price_plan", "roles_of", "usual_costs"]
+__all__ = [
+    "check_plan",
+    "costs_under",
+    "limits",
+    "make_plan",
+    "predicted_j",
+    "price_plan",
+    "roles_of",
+    "usual_costs",
+]
 
 
 def make_plan(
@@ -254,6 +265,19 @@ def usual_costs(
     return (PlanCost("latency", seconds), *(() if joules is None else (PlanCost("energy", joules),)))
 
 
+def costs_under(
+    problem: Problem,
+    stops: tuple[int, ...],
+    options: Sequence[Option | None],
+    objective: Objective,
+    topology: Topology,
+) -> tuple[PlanCost, ...]:
+    """What an assignment costs in the metrics of `objective`, its hops carrying their cuts in `options`."""
+    bounds = {bound.name: bound.limit for bound in objective.require}
+    costs = assignment_costs(problem, stops, options, metrics_of(objective), roles_of(topology))
+    return tuple(PlanCost(name, cost, bounds.get(name)) for name, cost in costs.items())
+
+
 def roles_of(topology: Topology) -> dict[str, str]:
     """Role by device id, as objectives need them."""
     return {device.id: device.role for device in topology.devices}
@@ -270,4 +294,9 @@ def price_plan(plan: Plan, problem: Problem) -> float:
         raise ConfigError(
             f"the plan is for {' '.join(plan.chain) or 'no chain'}, prices are for {' '.join(chain)}: plan again"
         )
-    return problem.chain_s(plan.stops)
+    seconds = problem.chain_s(plan.stops)
+    if plan.objective is None or seconds == float("inf"):
+        return seconds
+    # Under an objective cuts need not travel the fastest way.
+    options = as_planned(problem, plan)
+    return assignment_costs(problem, plan.stops, options, counted("latency"), {})["latency"]

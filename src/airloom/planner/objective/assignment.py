@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from airloom.core.objective import Metric, named
-from airloom.core.problem import Option, Problem, best_crossing
+from airloom.core.plan import Plan
+from airloom.core.problem import HopCost, Option, Problem, best_crossing
 from airloom.planner.objective.vectors import Counted, elapsed_of, option_costs, rates_of
 
 #: Every device counts.
@@ -23,6 +25,33 @@ def fastest_options(problem: Problem, stops: Sequence[int]) -> tuple[Option | No
     for p, q in problem.crossings(tuple(stops)):
         found[p:q] = best_crossing(problem.hops[p:q], stops[p])
     return tuple(found)
+
+
+def as_planned(problem: Problem, plan: Plan) -> tuple[Option | None, ...]:
+    """For each hop the option that carries its cut as `plan` has it, under prices that may have moved since.
+
+    A coding or MCS that is no longer there is replaced by what takes least time.
+    """
+    found = list(fastest_options(problem, plan.stops))
+    sent = {(hop.src, hop.dst): (transfer.coding, hop.mcs) for transfer in plan.transfers if transfer.dst
+            for hop in transfer.route}  # fmt: skip
+    for p, q in problem.crossings(plan.stops):
+        cut, hops = plan.stops[p], problem.hops[p:q]
+        kept = [_carrying(hop, cut, *sent.get((hop.src, hop.dst), ("raw", None))) for hop in hops]
+        if all(hop.options[cut] for hop in kept):
+            found[p:q] = best_crossing(kept, cut)
+    return tuple(found)
+
+
+def _carrying(hop: HopCost, cut: int, coding: str, mcs: int | None) -> HopCost:
+    """The hop with only one way to carry one cut; with no way where it is not among its options."""
+
+    def only(rows: tuple[tuple[Option, ...], ...]) -> tuple[tuple[Option, ...], ...]:
+        if not rows:
+            return ()
+        return (*rows[:cut], tuple(o for o in rows[cut] if (o.coding, o.mcs) == (coding, mcs)), *rows[cut + 1 :])
+
+    return dataclasses.replace(hop, options=only(hop.options), relayed=only(hop.relayed))
 
 
 def assignment_costs(
