@@ -65,7 +65,7 @@ def solve(problem: Problem) -> Solution:
         return _ranked(problem, 0)[0]
     told = fold(problem)
     if not np.isfinite(told[0][0][0]):
-        raise _infeasible(problem)
+        raise infeasible(problem)
     stops = follow([table for _, table in told])
     return Solution(stops, problem.chain_s(stops))
 
@@ -101,7 +101,7 @@ def _cheapest(problem: Problem, k: int) -> tuple[Solution, ...]:
     ]
     best = float(told[0][0][0])
     if not np.isfinite(best):
-        raise _infeasible(problem)
+        raise infeasible(problem)
     # seconds, stops, the host that decided differently, the stops it had to leave out
     queue = [(best, follow(tables), 0, frozenset[int]())]
     found: list[Solution] = []
@@ -128,7 +128,7 @@ def _cheapest(problem: Problem, k: int) -> tuple[Solution, ...]:
     return tuple(found)
 
 
-def _infeasible(problem: Problem) -> Infeasible:
+def infeasible(problem: Problem) -> Infeasible:
     """The error that names the device which lacks the fewest bytes for a plan to exist."""
     told = fold(problem)
     reachable = np.zeros(problem.num_operators + 1, dtype=bool)  # cuts that hosts upstream can deliver
