@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import msgspec
 import numpy as np
@@ -182,6 +183,34 @@ class HostCost:
         return stop == start or self.last_start is None or start >= int(self.last_start[stop])
 
 
+class PlainOptions(Sequence[tuple[Option, ...]]):
+    """The one way to carry each cut over a link that has only one; an `Option` is made when it is asked for.
+
+    Attributes:
+        total_s: `[L+1]` seconds of each.
+    """
+
+    def __init__(self, total_s: Floats, make: Callable[[int], Option]) -> None:
+        self.total_s, self._make = total_s, make
+
+    @overload
+    def __getitem__(self, cut: int) -> tuple[Option, ...]: ...
+    @overload
+    def __getitem__(self, cut: slice) -> tuple[tuple[Option, ...], ...]: ...
+    def __getitem__(self, cut: int | slice) -> tuple[Option, ...] | tuple[tuple[Option, ...], ...]:
+        if isinstance(cut, slice):
+            return tuple(self[index] for index in range(len(self))[cut])
+        return (self._make(range(len(self.total_s))[cut]),)
+
+    def __len__(self) -> int:
+        return len(self.total_s)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class HopCost:
     """The hop from a host to the next one downstream: all that the sender knows of its link.
@@ -197,13 +226,15 @@ class HopCost:
 
     src: str
     dst: str
-    options: tuple[tuple[Option, ...], ...]
+    options: Sequence[tuple[Option, ...]]
     back: Option = field(default_factory=Option)
     relayed: tuple[tuple[Option, ...], ...] = ()
 
     @functools.cached_property
     def forward_s(self) -> Floats:
         """`[L+1]` seconds of the best option for each cut."""
+        if isinstance(self.options, PlainOptions):
+            return self.options.total_s
         return np.array([min((o.total_s for o in row), default=np.inf) for row in self.options])
 
     @functools.cached_property

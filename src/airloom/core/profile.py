@@ -7,8 +7,13 @@ another tool can write one by hand (docs/formats.md).
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class OperatorCost(Value, frozen=True):
@@ -151,6 +156,14 @@ class Profile(Value, frozen=True, dict=True):
             total += op.compute_s * self.stage_scale
             sums.append(total)
         return tuple(sums)
+
+    @functools.cached_property
+    def cut_payloads(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`[L+1]` payload bytes and tensors of each cut."""
+        import numpy as np  # not for those who only read a profile
+
+        counts = [len(cut.tensor_nbytes) for cut in self.cuts]
+        return np.array([cut.nbytes for cut in self.cuts], dtype=np.int64), np.array(counts, dtype=np.int64)
 
     def stage_s(self, start: int, stop: int) -> float:
         """Predicted seconds of the stage `start..stop-1`; an empty stage takes none."""

@@ -7,6 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from airloom.core.problem import Option, RadioChoice
 from airloom.core.repair import Repair, expected_repair
 from airloom.core.topology import Link, LinkState, Power
@@ -114,6 +117,15 @@ def carry(
         rounds=repair.rounds,
         missing=min(way.loss, tolerable),
     )
+
+
+def carry_all_s(way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`carry(...).total_s` of many raw messages at once, where rounds of repair are not counted."""
+    if not way.is_open:
+        return np.full(len(nbytes), math.inf)
+    again = blocks * way.loss / (1.0 - way.loss) / blocks
+    seconds: NDArray[np.float64] = way.fixed_s + 8 * nbytes * (1.0 + again) / way.rate_bps
+    return seconds
 
 
 def radio_w(curve: tuple[tuple[float, float], ...], rate_bps: float) -> float:

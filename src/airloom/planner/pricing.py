@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from airloom.core.framing import Framing
-from airloom.core.problem import Cuts, HopCost, HostCost, Option, Problem, RadioChoice
+from airloom.core.problem import Cuts, HopCost, HostCost, Option, PlainOptions, Problem, RadioChoice
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
-from airloom.planner.carrying import NO_POWER, carry, ways
+from airloom.planner.carrying import NO_POWER, Way, carry, carry_all_s, ways
 from airloom.planner.coded import Terms, coded_options, relayed_options
 from airloom.planner.contract import check_contract, hop_floors, runs_rest
 
@@ -128,9 +128,10 @@ def hop_cost(
     terms = None
     if contract is not None:
         terms = Terms(contract, contract.tolerance.clean if floor is None else floor, *factors, tuned)
+    plain = contract is None and len(onward) == 1
     options: list[tuple[Option, ...]] = []
     relayed: list[tuple[Option, ...]] = []
-    for index, cut in enumerate(profile.cuts):
+    for index, cut in enumerate(() if plain else profile.cuts):
         sizes = cut.tensor_nbytes
         nbytes = framing.wire_nbytes(sizes)
         blocks = framing.num_blocks(framing.message_nbytes(sizes))
@@ -156,10 +157,23 @@ def hop_cost(
     return HopCost(
         src=link.src,
         dst=link.dst,
-        options=tuple(options),
+        options=_plain(onward[0], profile, framing, power, back_power) if plain else tuple(options),
         back=way_back,
         relayed=() if terms is None else tuple(relayed),
     )
+
+
+def _plain(way: Way, profile: Profile, framing: Framing, power: Power, receiver: Power) -> PlainOptions:
+    """Cuts that travel raw over a link with one way of using it: priced all at once."""
+    payload, tensors = profile.cut_payloads
+    messages = framing.message_overhead + framing.tensor_overhead * tensors + payload
+    blocks = np.maximum(1, -(-messages // (framing.block_bytes - framing.block_overhead)))
+    nbytes = messages + blocks * (framing.block_overhead + framing.packet_overhead)
+
+    def option(cut: int) -> Option:
+        return carry(way, int(nbytes[cut]), blocks=int(blocks[cut]), power=power, receiver=receiver)
+
+    return PlainOptions(carry_all_s(way, nbytes, blocks), option)
 
 
 def profile_of(device: str, profiles: Mapping[str, Profile]) -> Profile:

@@ -41,9 +41,7 @@ class Tally:
         spike_s: a result that takes longer is a spike.
     """
 
-    def __init__(
-        self, topology: Topology, rate_bps: Callable[[str, str], float], *, spike_s: float = 0.1
-    ) -> None:
+    def __init__(self, topology: Topology, rate_bps: Callable[[str, str], float], *, spike_s: float = 0.1) -> None:
         self._powers = {device.id: device.power for device in topology.devices}
         self._rate_bps, self._spike_s = rate_bps, spike_s
         self.took = Histogram()
