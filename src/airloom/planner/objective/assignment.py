@@ -46,10 +46,11 @@ def as_planned(problem: Problem, plan: Plan) -> tuple[Option | None, ...]:
 def _carrying(hop: HopCost, cut: int, coding: str, mcs: int | None) -> HopCost:
     """The hop with only one way to carry one cut; with no way where it is not among its options."""
 
-    def only(rows: tuple[tuple[Option, ...], ...]) -> tuple[tuple[Option, ...], ...]:
+    def only(rows: Sequence[tuple[Option, ...]]) -> tuple[tuple[Option, ...], ...]:
         if not rows:
             return ()
-        return (*rows[:cut], tuple(o for o in rows[cut] if (o.coding, o.mcs) == (coding, mcs)), *rows[cut + 1 :])
+        same = tuple(option for option in rows[cut] if (option.coding, option.mcs) == (coding, mcs))
+        return tuple(same if k == cut else () for k in range(len(rows)))
 
     return dataclasses.replace(hop, options=only(hop.options), relayed=only(hop.relayed))
 
