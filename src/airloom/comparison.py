@@ -29,10 +29,12 @@ from airloom.core.run import Change, RunRecord, SchemeRecord, promise_of
 from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment import Deployment, DeployOptions, Request
+from airloom.engine.following import hosts_follow
 from airloom.engine.radios import radio_choices
 from airloom.errors import Infeasible
 from airloom.files import made_folder, write_aside, write_value
 from airloom.planner.baselines import TITLES, baselines
+from airloom.planner.deciding import plan_for
 from airloom.planner.phases import predicted_phase
 from airloom.planner.planning import make_plan
 from airloom.planner.pricing import build_problem, profile_of
@@ -116,13 +118,19 @@ class Setting:
         """The schemes of these names: `airloom`, or a baseline's.
 
         Raises:
-            Infeasible: a baseline is not possible within the limits.
+            Infeasible: a baseline is not possible within the limits, or no plan keeps every bound.
         """
         problem, profile = self.problem(), profile_of(self.topology.source, self.profiles)
+        objective = self.options.objective
         possible, found = baselines(problem), []
         for name in names:
             if name == AIRLOOM:
-                found.append(Scheme(name, "Airloom", None, "every host follows its own table"))
+                if objective is None or hosts_follow(objective):
+                    found.append(Scheme(name, "Airloom", None, "every host follows its own table"))
+                else:
+                    plan = plan_for(problem, objective, self.topology, profile, runner_ups=0)
+                    note = "planned under the objective for the network as it begins, and pinned"
+                    found.append(Scheme(name, "Airloom", plan, note))
                 continue
             solution = possible[name]
             if solution is None:
@@ -211,6 +219,7 @@ def run_record(
         started=started.isoformat(timespec="seconds"),
         title=title,
         promise=promise_of(setting.options.contract),
+        objective=setting.options.objective,
     )
 
 
@@ -289,6 +298,7 @@ def scheme_record(
             name=step.title,
             first_request=step.request,
             conditions=step.conditions,
+            objective=setting.options.objective,
         )
         phases.append(phase)
         if scheme.plan is None:

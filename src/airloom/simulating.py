@@ -15,6 +15,7 @@ import airloom
 from airloom.config import merged
 from airloom.config.changes import change_title
 from airloom.config.nr import with_radio
+from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.run import Change, Phase, RunRecord, SchemeRecord, promise_of
@@ -22,6 +23,7 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.core.value import SCHEMA_VERSION
+from airloom.engine.following import hosts_follow
 from airloom.engine.radios import at_planned_mcs, radio_choices
 from airloom.errors import ConfigError
 from airloom.files import made_folder, write_aside, write_value
@@ -44,6 +46,7 @@ class Pretence:
         changes: of the network, in order of time; each adds to those before it.
         repair_rounds: how often a receiver asks for what is missing, where no contract says.
         seed: of the links' losses.
+        objective: what requests are to be good at, and the bounds they are to keep; None is the least latency.
     """
 
     topology: Topology
@@ -58,6 +61,12 @@ class Pretence:
     changes: Sequence[Conditions] = ()
     repair_rounds: int = 2
     seed: int = 0
+    objective: Objective | None = None
+
+    @property
+    def pins(self) -> bool:
+        """Whether the plan is pinned: as asked for, or because hosts do not follow this objective by their tables."""
+        return self.follow == "plan" or not hosts_follow(self.objective)
 
 
 def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunRecord, Plan]:
@@ -79,6 +88,7 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         contract=what.contract,
         choices=radio_choices(topology),
         runner_ups=0,
+        objective=what.objective,
     )
     fixed = at_planned_mcs(topology, plan)
     every_s = 2.0 * plan.predicted_s if what.interval_s is None else what.interval_s
@@ -91,7 +101,8 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         what.profiles,
         [Arrival(at_s=k * every_s, deadline_s=what.deadline_s) for k in range(what.requests)],
         changes=changes,
-        pinned=plan if what.follow == "plan" else None,
+        pinned=plan if what.pins else None,
+        objective=what.objective or LATENCY,
         seed=what.seed,
         private_operators=what.private_operators,
         result_returns=returns,
@@ -116,6 +127,7 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         started=started.isoformat(timespec="seconds"),
         title=title,
         promise=promise_of(what.contract),
+        objective=what.objective,
     )
     with made_folder(folder):
         write_traces(folder / TRACES / "airloom", events)
@@ -196,7 +208,8 @@ def _phases(
             problem,
             topology,
             profile_of(topology.source, what.profiles),
-            pinned=plan if what.follow == "plan" else None,
+            pinned=plan if what.pins else None,
+            objective=what.objective,
             name="at the start" if k == 0 else change_title(sorted(what.changes, key=lambda c: c.at_s)[k - 1]),
             first_request=first,
             conditions=conditions,

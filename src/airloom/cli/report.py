@@ -118,6 +118,7 @@ def accuracy_tables(summary: Summary) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
+    from airloom.cli.costs import run_costs_table
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_aside
     from airloom.report.folder import read_run
@@ -156,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
     print(summary_table(summary))
     if predictions := predictions_table(summary):
         print(f"\n{predictions}")
+    if costs := run_costs_table(summary):
+        print(f"\n{costs}")
     if accuracies := accuracy_tables(summary):
         print(f"\n{accuracies}")
     print("\nTimes are measured, predictions and energy modelled; energy and bytes are for one result."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airloom.cli.contract import add_contract_arguments, run_contract
+from airloom.cli.objective import add_objective_arguments, run_objective
 
 if TYPE_CHECKING:
     from airloom.deployment import Stats
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".npy, or .npz with one array an input; row k is request k",
     )
     add_contract_arguments(parser, "; in place of the run file's")
+    add_objective_arguments(parser, "; in place of the run file's")
     parser.add_argument("--out", type=Path, default=Path("airloom-run"), metavar="DIR", help="the run folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.planner.inputs import check_model, load_profile, own_profiles
 
     topology = load_topology(Path(config.topology), result_returns=config.result_returns)
+    objective = run_objective(args, config, topology)
     profiles = own_profiles(topology)
     if config.profile:
         profiles = {"": load_profile(Path(config.profile)), **profiles}
@@ -129,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         seed=config.seed,
         contract=contract,
         tuned_folder=tuned_folder,
+        objective=objective,
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()
@@ -166,6 +170,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folder: Path) -> None:
+    from airloom.cli.costs import run_costs_table
     from airloom.cli.report import accuracy_tables, predictions_table, summary_table
     from airloom.cli.terminal import table
     from airloom.units import format_bytes
@@ -174,6 +179,9 @@ def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folde
     predicted = predictions_table(summary)
     if predicted:
         print(f"\n{predicted}")
+    costs = run_costs_table(summary)
+    if costs:
+        print(f"\n{costs}")
     accuracies = accuracy_tables(summary)
     if accuracies:
         print(f"\n{accuracies}")

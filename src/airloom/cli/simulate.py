@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airloom.cli.contract import add_contract_arguments, run_contract
+from airloom.cli.objective import add_objective_arguments, run_objective
 
 if TYPE_CHECKING:
     from airloom.config.run import RunConfig
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", type=Path, metavar="FILE", help="without a run file, or in place of its")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="without a run file, or in place of its")
     add_contract_arguments(parser, "; in place of the run file's")
+    add_objective_arguments(parser, "; in place of the run file's")
     parser.add_argument("--requests", type=int, metavar="N", help="in place of the run file's (100 without one)")
     parser.add_argument(
         "--interval", metavar="TIME", help="between two requests, 50 ms; twice the predicted latency by default"
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 changes=config.changes,
                 repair_rounds=config.repair_rounds,
                 seed=config.seed,
+                objective=run_objective(args, config, topology),
             ),
             folder=args.out,
         )
@@ -138,6 +141,7 @@ def _profiles(config: RunConfig, topology: Topology) -> dict[str, Profile]:
 
 
 def _print(summary: Summary, plan: Plan, folder: Path) -> None:
+    from airloom.cli.costs import run_costs_table
     from airloom.cli.plan import accuracy_line
     from airloom.cli.report import accuracy_tables, predictions_table, summary_table
     from airloom.units import format_seconds
@@ -146,7 +150,8 @@ def _print(summary: Summary, plan: Plan, folder: Path) -> None:
     print(f"{plan.model}: {parts}; {format_seconds(plan.predicted_s)} planned")
     if plan.predicted_accuracy is not None:
         print(accuracy_line(plan))
-    for text in (summary_table(summary), predictions_table(summary), accuracy_tables(summary)):
+    tables = (summary_table, predictions_table, run_costs_table, accuracy_tables)
+    for text in (show(summary) for show in tables):
         if text:
             print(f"\n{text}")
     scheme = summary.schemes[0]
