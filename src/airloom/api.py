@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from airloom import config
-from airloom.core.plan import Plan
+from airloom.config.objective import ARGUMENTS, check_objective, parse_objective
+from airloom.core.objective import LATENCY, Objective
+from airloom.core.plan import Plan, PlanCost
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract, Pattern, Tolerance
 from airloom.core.topology import Conditions, Topology
@@ -209,6 +211,11 @@ class Planned:
         return self.plan.predicted_s
 
     @property
+    def costs(self) -> tuple[PlanCost, ...]:
+        """What one request should cost in each metric of the objective, with its bounds."""
+        return self.plan.costs
+
+    @property
     def predicted_accuracy(self) -> float | None:
         """What requests should come to; None without a tolerance profile."""
         return self.plan.predicted_accuracy
@@ -233,8 +240,11 @@ def plan(
     runner_ups: int = 3,
     tolerance: Tolerance | str | Path | None = None,
     min_accuracy: float | None = None,
+    minimize: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
+    solver: str | None = None,
 ) -> Planned:
-    """The assignment of operators to hosts that answers soonest; exact.
+    """The assignment of operators to hosts that answers soonest, or is best under another objective; exact.
 
     With a tolerance profile each cut may also go in one of the codings that were measured, with as
     many blocks missing as `min_accuracy` leaves room for: cut, coding, protection, and on a radio
@@ -250,10 +260,16 @@ def plan(
         tolerance: of `model`, or its file; see `airloom.tolerance`.
         min_accuracy: the floor that every request must be predicted to keep, 0 to 1; None lets
             nothing be lost, and takes a coding only where it costs no accuracy.
+        minimize: what a request should cost little of: "energy", "energy@ue,gnb", "money", "bytes",
+            "latency=2.5" with a weight; one or several. Latency where nothing is said.
+        require: bounds that every request must keep: "latency<=120ms"; one or several.
+        solver: "exact", or HiveMind's "convex" and "linear", which cannot promise bounds
+            (docs/objectives.md).
 
     Raises:
         Infeasible: the limits leave no way, and names the device and the bytes it is short of; or
-            the floor is above the accuracy of the model with nothing lost.
+            the floor is above the accuracy of the model with nothing lost; or no plan keeps every
+            bound (`planner.deciding.UnreachablePlan`, whose `plan` is the closest).
         NoRoute: the topology has no path from source to sink.
         ProfileMismatch: model, profile and tolerance profile are not of the same graph.
         ConfigError: the floor is no share, or there is no tolerance profile for it.
@@ -261,9 +277,11 @@ def plan(
     from airloom.engine.radios import adapted_choices, radio_choices
     from airloom.planner.decide import decide
 
+    objective = _objective(minimize, require, solver)
     known_losses = load_tolerance(tolerance) if isinstance(tolerance, str | Path) else tolerance
     contract = inputs.contract_of(known_losses, min_accuracy)
     where = topology if isinstance(topology, Topology) else load_topology(topology, result_returns=result_returns)
+    check_objective(objective, where, places=ARGUMENTS)
     captured: Captured | None
     if isinstance(model, Profile):
         captured, known = None, model if profile is None else profile
@@ -282,9 +300,16 @@ def plan(
         choices=radio_choices(where, conditions),
         adapted=adapted_choices(where, conditions),
         runner_ups=runner_ups,
+        objective=objective,
     )
     folder = Path(tolerance).absolute().parent if isinstance(tolerance, str | Path) else None
     return Planned(decided, where, profiles, captured, private_operators, result_returns, contract, folder)
+
+
+def _objective(minimize: str | Sequence[str], require: str | Sequence[str], solver: str | None) -> Objective | None:
+    terms = (minimize,) if isinstance(minimize, str) else tuple(minimize)
+    bounds = (require,) if isinstance(require, str) else tuple(require)
+    return parse_objective(terms, bounds, solver, places=ARGUMENTS)
 
 
 # Inside `plan` the name is its argument.
@@ -300,6 +325,9 @@ def deploy(
     follow: Literal["tables", "plan"] = "tables",
     options: DeployOptions | None = None,
     progress: Callable[[str], None] | None = None,
+    minimize: str | Sequence[str] = (),
+    require: str | Sequence[str] = (),
+    solver: str | None = None,
     **settings: Any,
 ) -> Deployment:
     """Run the model on its hosts; `with airloom.deploy(plan) as net: y = net(x)`.
@@ -312,6 +340,8 @@ def deploy(
             network; `plan` pins the plan as it is.
         options: see `DeployOptions`; single ones can be named instead: `transport="tcp"`.
         progress: hears a line for each step that takes a while.
+        minimize, require, solver: as of `plan`, with a captured model; what `plan` returned keeps the
+            objective that it was made under.
 
     Raises:
         UserError: what was given does not fit together.
@@ -320,6 +350,7 @@ def deploy(
     import dataclasses
 
     from airloom.deployment import Deployment, DeployOptions
+    from airloom.engine.following import hosts_follow
 
     if isinstance(planned, Planned):
         if topology is not None or profiles is not None or plan is not None:
@@ -332,17 +363,27 @@ def deploy(
             "result_returns": planned.result_returns,
             "contract": planned.contract,
             "tuned_folder": planned.tuned_folder,
+            "objective": planned.plan.objective,
         }
+        if minimize or require or solver is not None:
+            raise ConfigError("a plan keeps the objective it was made under: plan again for another")
     else:
         if topology is None or profiles is None:
             raise ConfigError("a captured model needs a topology and profiles to be deployed: pass them, or a plan")
         if follow == "plan" and plan is None:
             raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned, or `plan`")
-        captured, limits = planned, dict[str, Any]()
+        objective = _objective(minimize, require, solver)
+        check_objective(objective, topology, places=ARGUMENTS)
+        captured, limits = planned, dict[str, Any]() if objective is None else {"objective": objective}
     chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
     pinned = load_plan(plan) if isinstance(plan, str | Path) else plan
-    if isinstance(planned, Planned) and follow == "plan":
+    if isinstance(planned, Planned) and (follow == "plan" or not hosts_follow(chosen.objective)):
         pinned = planned.plan
+    elif pinned is None and not hosts_follow(chosen.objective):
+        raise ConfigError(
+            "hosts cannot follow this objective by their tables: pass what `airloom.plan` returns for it, or `plan`",
+            where="solver",
+        )
     return Deployment(captured, topology, profiles, plan=pinned, options=chosen, progress=progress)
 
 
@@ -358,6 +399,9 @@ def simulate(
 ) -> list[Event]:
     """The same hosts in virtual time: what `deploy` would do on links and devices as the topology has them.
 
+    The objective that it was planned under holds: hosts follow it by their tables where they can,
+    and else the plan is pinned.
+
     Args:
         requests: how many, one every `interval_s` seconds; None spaces them by twice the predicted latency.
         changes: how the network differs from the topology, each from its `at_s` on.
@@ -366,15 +410,18 @@ def simulate(
     Returns:
         The trace; every time in it is modelled.
     """
+    from airloom.engine.following import hosts_follow
     from airloom.sim.simulation import Arrival, Simulation
 
+    objective = planned.plan.objective
     every_s = 2.0 * planned.predicted_s if interval_s is None else interval_s
     return Simulation(
         planned.topology,
         planned.profiles,
         [Arrival(at_s=k * every_s, deadline_s=deadline_s) for k in range(requests)],
         changes=changes,
-        pinned=planned.plan if follow == "plan" else None,
+        pinned=planned.plan if follow == "plan" or not hosts_follow(objective) else None,
+        objective=objective or LATENCY,
         seed=seed,
         private_operators=planned.private_operators,
         result_returns=planned.result_returns,

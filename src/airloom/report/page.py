@@ -33,6 +33,7 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
     sections = [
         _network(run, scheme, judged),
         _latency(run, summary),
+        _costs(summary),
         _accuracy(summary),
         _timeline(run, scheme, judged),
         _section("Stages", "Operators as each host ran them, beside what the profile predicts.",
@@ -107,6 +108,18 @@ def _cards(summary: Summary, judged: SchemeSummary) -> str:
     lost = judged.requests - judged.results
     card("Requests lost", f'<span class="{"bad" if lost else "good"}">{lost}</span>', f"of {judged.requests}")
     return f'<ul class="cards">{"".join(cards)}</ul>'
+
+
+def _costs(summary: Summary) -> str:
+    """Nothing where no objective was given."""
+    if not any(s.costs for s in summary.schemes):
+        return ""
+    return _section(
+        "Costs and bounds",
+        "What requests were to cost little of, and the bounds that they were to keep. Energy and money are modelled "
+        "from power figures, prices and stage times.",
+        tables.costs_table(summary),
+    )
 
 
 def _accuracy(summary: Summary) -> str:

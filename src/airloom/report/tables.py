@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
+from airloom.core.objective import Objective, format_amount
 from airloom.core.run import RunRecord
 from airloom.report.figure import Figure
 from airloom.report.markup import colour, esc, number
@@ -120,6 +122,27 @@ def accuracy_table(summary: Summary) -> str:
     return html_table(header, rows, caption=caption)
 
 
+def costs_table(summary: Summary) -> str:
+    """What each metric of the objective came to, predicted beside it, and in how many requests its bound was kept."""
+    rows = []
+    for s in summary.schemes:
+        for k, cost in enumerate(s.costs):
+            show = partial(format_amount, cost.name)
+            bound = kept = '<span class="none">–</span>'
+            if cost.limit is not None:
+                bound = esc(f"≤ {show(cost.limit)}")
+                verdict = "good" if cost.kept == cost.requests else "bad"
+                kept = f'<span class="{verdict}">{cost.kept} of {cost.requests}</span>'
+            cells = [
+                esc(s.title) if k == 0 else "", esc(cost.name), number(cost.predicted, show), number(cost.mean, show),
+                number(cost.p95, show), number(cost.worst, show), bound, kept,
+                esc(cost.mean.basis) if cost.mean is not None else "",
+            ]  # fmt: skip
+            rows.append(("judged" if s.name == summary.judged else "", cells))
+    header = ["Scheme", "Metric", "Predicted", "Mean", "p95", "Worst", "Bound", "Kept in", "Basis"]
+    return html_table(header, rows, left=2, caption="For one request. One that had no result keeps no bound.")
+
+
 def carried_table(schemes: Sequence[SchemeSummary]) -> str:
     """How cuts went over each link: coding, MCS, and what was missing on arrival."""
     rows = []
@@ -175,6 +198,7 @@ def conditions_list(record: RunRecord | None, summary: Summary) -> str:
             said.append(("Versions", ", ".join(v for v in versions if v)))
         said += [("Emulated", line) for line in record.emulated]
         said += [("Changed on purpose", f"before request {c.request}: {c.title}") for c in record.changes]
+        said += [("Asked for", objective_line(record.objective))] if record.objective is not None else []
         sources = sorted({f"{d.id}: {d.power.source}" for d in record.topology.devices if d.power.source})
         said += [("Power figures", line) for line in sources]
         if record.graph_digest:
@@ -194,6 +218,13 @@ def conditions_list(record: RunRecord | None, summary: Summary) -> str:
         said.append(("Traces", f"{summary.truncated_lines} cut short by a host that was killed"))
     items = "".join(f"<dt>{esc(what)}</dt><dd>{esc(how)}</dd>" for what, how in said)
     return f"<dl>{items}</dl>" if items else '<p class="lead">Nothing is known of it.</p>'
+
+
+def objective_line(objective: Objective) -> str:
+    """`small energy@ue, latency <= 120 ms, exact solver`."""
+    terms = " + ".join(f"{t.weight:g} x {t.name}" if t.weight != 1.0 else t.name for t in objective.minimize)
+    bounds = [f"{bound.name} <= {format_amount(bound.name, bound.limit)}" for bound in objective.require]
+    return ", ".join([f"small {terms}", *bounds, f"{objective.solver} solver"])
 
 
 def gain_of(summary: Summary, scheme: str) -> Figure | None:
