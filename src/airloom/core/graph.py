@@ -58,10 +58,14 @@ class Operator(Value, frozen=True):
 
 
 class Parameter(Value, frozen=True):
-    """A weight or buffer: its name in the state dict and its form."""
+    """A weight or buffer: its name in the state dict and its form.
+
+    `trained`: a weight that training changes; False for buffers and for weights that were frozen.
+    """
 
     name: str
     spec: TensorSpec
+    trained: bool = False
 
 
 class ModelGraph(Value, frozen=True, dict=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from typing import Literal
 
 import torch
 from torch import fx
 
 from airloom.errors import CaptureError
-from airloom.nn.operators import ALLOWED, draws_random
+from airloom.nn.operators import ALLOWED, RANDOM, draws_random
 from airloom.nn.source import node_line
 
 # In eval mode they do nothing.
@@ -25,13 +26,18 @@ def target_of(node: fx.Node) -> str:
     return "getitem" if is_piece(node) else str(node.target)
 
 
-def admit(node: fx.Node, name: str) -> None:
+def admit(node: fx.Node, name: str, mode: Literal["eval", "train"] = "eval") -> None:
     """Refuse a node that no graph can say, in the model that messages call `name`.
 
     Raises:
         CaptureError: with the reason and the line of the model's source.
     """
     target = target_of(node)
+    if mode == "eval" and target in RANDOM and node.args[2] is not False:
+        raise CaptureError(
+            f"{name}: operator {target} cannot be captured: it draws random numbers, which only training may: "
+            f"capture in train mode{node_line(node)}"
+        )
     if is_piece(node) or (target in ALLOWED and not draws_random(target, node.args, node.kwargs)):
         return
     if target in DROPOUTS and node.args[2] is False:

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from airloom.core.graph import ITEM_BYTES, ModelGraph, TensorSpec
 from airloom.errors import ConfigError, UserError
-from airloom.nn.operators import FACTORIES, SPLITTERS, runnable
+from airloom.nn.operators import FACTORIES, RANDOM, SPLITTERS, runnable
 from airloom.nn.program import DTYPES, Call, LocalRef, ParameterRef, Program, TensorRef, decode
 from airloom.nn.source import first_line
 
@@ -63,6 +63,9 @@ def _check_order(graph: ModelGraph, where: str) -> list[Program]:
         except UserError as error:
             raise ConfigError(str(error), where=place) from None
         programs.append(program)
+        calls = [call.target for call in program.let]
+        if RANDOM.intersection(calls) or (program.call.target in RANDOM and graph.mode != "train"):
+            raise ConfigError("it draws random numbers, which only operators of a graph in train mode do", where=place)
         references = list(program.references())
         if op.inputs != tuple(sorted({r.id for r in references if isinstance(r, TensorRef)})):
             raise ConfigError("inputs are not the tensors that its arguments name, ascending", where=place)

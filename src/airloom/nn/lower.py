@@ -40,6 +40,10 @@ def lower(program: ExportedProgram, *, name: str, mode: Literal["eval", "train"]
     return _Lowering(program, name, mode).captured()
 
 
+def _is_trained(tensor: Tensor) -> bool:
+    return isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad
+
+
 def spec_of(value: Any, what: str) -> TensorSpec:
     """The spec of a tensor, real or fake.
 
@@ -61,7 +65,7 @@ class _Lowering:
     def __init__(self, program: ExportedProgram, name: str, mode: Literal["eval", "train"]) -> None:
         self.name, self.mode = name, mode
         self.signature = read_signature(program, name, mode)
-        self.roles = Roles(program.graph, self.signature, name)
+        self.roles = Roles(program.graph, self.signature, name, mode)
         self.ids = Ids()
         self.tensors: list[TensorSpec] = []
 
@@ -83,7 +87,10 @@ class _Lowering:
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             operators=tuple(operators),
-            parameters=tuple(Parameter(name=k, spec=spec_of(v, f"weight {k!r}")) for k, v in state.items()),
+            parameters=tuple(
+                Parameter(name=k, spec=spec_of(v, f"weight {k!r}"), trained=_is_trained(self.signature.weights[k]))
+                for k, v in state.items()
+            ),
             mode=self.mode,
         )
         return Captured(

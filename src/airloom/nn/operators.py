@@ -1,6 +1,6 @@
 """The operators a graph may name: a literal list, so that a graph is data and never a program.
 
-Every one is pure (no I/O, no state, no randomness, nothing changed in place), and the shape of
+Every one is pure (no I/O, no state, nothing changed in place, no randomness but `RANDOM`'s), and the shape of
 what it makes follows from the shapes of what it reads. A graph from the network that names any
 other is refused; a model that needs any other cannot be captured.
 """
@@ -106,7 +106,11 @@ _COMPUTE = _aten("""
     zeros_like.default
     """)
 
-ALLOWED = _COMPUTE | WHOLE_VIEWS | PART_VIEWS | SPLITTERS | COPIES | FACTORIES
+# They draw random numbers: only a graph in train mode names them, and a trainer gives them numbers that follow from
+# its seed, the step and the operator.
+RANDOM = _aten("native_dropout.default")
+
+ALLOWED = RANDOM | _COMPUTE | WHOLE_VIEWS | PART_VIEWS | SPLITTERS | COPIES | FACTORIES
 
 
 def _reshape(self: Tensor, size: Sequence[int]) -> Tensor:

@@ -17,12 +17,13 @@ from torch import fx
 
 from airloom.errors import CaptureError
 from airloom.nn.admission import DROPOUTS, admit, is_piece, target_of
-from airloom.nn.operators import COPIES, PART_VIEWS, SPLITTERS, WHOLE_VIEWS
+from airloom.nn.operators import COPIES, PART_VIEWS, RANDOM, SPLITTERS, WHOLE_VIEWS
 from airloom.nn.signature import Signature
 
 Role = Literal["input", "parameter", "constant", "view", "operator"]
 
-_NOTHING_DONE = frozenset({"aten.alias.default", "aten.detach.default", "aten.lift_fresh.default"}) | DROPOUTS
+_DETACH = "aten.detach.default"
+_NOTHING_DONE = frozenset({"aten.alias.default", _DETACH, "aten.lift_fresh.default"}) | DROPOUTS
 _CASTS = frozenset({"aten._to_copy.default", "aten.to.dtype"})
 _NEVER = math.inf
 
@@ -38,7 +39,10 @@ class Roles:
         writes: node -> the buffers that take its value.
     """
 
-    def __init__(self, graph: fx.Graph, signature: Signature, name: str) -> None:
+    def __init__(
+        self, graph: fx.Graph, signature: Signature, name: str, mode: Literal["eval", "train"] = "eval"
+    ) -> None:
+        self._mode = mode
         self._position = {node: k for k, node in enumerate(graph.nodes)}
         self._nodes = _needed_calls(graph, signature)
         self._same: dict[fx.Node, fx.Node] = {}  # node -> the node whose values it gives again
@@ -47,7 +51,7 @@ class Roles:
             **dict.fromkeys(signature.parameters, "parameter"),
         }
         for node in self._nodes:
-            admit(node, name)
+            admit(node, name, mode)
             self._assign(node)
         self.results = tuple(self.resolve(node) for node in signature.results)
         self.writes: dict[fx.Node, list[str]] = {}
@@ -94,6 +98,8 @@ class Roles:
     def _assign(self, node: fx.Node) -> None:
         if self._gives_again(node):
             self._same[node] = self.resolve(node.all_input_nodes[0])
+        elif target_of(node) in RANDOM:
+            self._role[node] = "operator"  # repeated, it would draw again
         elif {self._role[self.resolve(n)] for n in node.all_input_nodes} <= {"parameter", "constant"}:
             self._role[node] = "constant"
         else:
@@ -102,6 +108,8 @@ class Roles:
     def _gives_again(self, node: fx.Node) -> bool:
         """Whether `node` has the very values of its first input, in the same form."""
         target = target_of(node)
+        if target == _DETACH and self._mode == "train":
+            return False  # no gradient goes through it
         if target in _NOTHING_DONE:
             return True  # a dropout that is on has not been admitted
         if target not in COPIES | _CASTS:

@@ -7,14 +7,15 @@ nothing of the graph's own text gets into it. Tensors are let go after their las
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from airloom.core.graph import ModelGraph
-from airloom.nn.operators import FACTORIES, runnable
+from airloom.errors import UserError
+from airloom.nn.operators import FACTORIES, RANDOM, runnable
 from airloom.nn.program import Call, LocalRef, ParameterRef, Program, TensorRef, call_references, decode
 
 # What torch's own allocator gives; some kernels sum in another order on data that is less aligned.
@@ -47,6 +48,9 @@ class StageCode:
     Args:
         trained: ids of the parameters that change between two calls of a function: what depends on them
             is worked out in each, and what depends on none is kept in a form that autograd takes.
+        seal: what every tensor that an operator makes goes through, for example to watch its gradient.
+        random: gives what runs in place of operator `index` that draws random numbers.
+        sinks: where operators write in place of the buffers of these ids.
     """
 
     def __init__(
@@ -55,7 +59,12 @@ class StageCode:
         parameters: tuple[Tensor, ...],
         torch_device: torch.device,
         trained: frozenset[int] = frozenset(),
+        *,
+        seal: Callable[[Tensor], Tensor] | None = None,
+        random: Callable[[int], Callable[..., Any]] | None = None,
+        sinks: Mapping[int, Tensor] | None = None,
     ) -> None:
+        self.seal, self.random, self.sinks = seal, random, sinks or {}
         self.graph, self.parameters, self.torch_device = graph, parameters, torch_device
         self.written = {p for op in graph.operators for p in op.writes} | trained
         self._no_gradient = torch.no_grad if trained else torch.inference_mode
@@ -172,16 +181,17 @@ class _Writer:
                 continue
             self.lines.append(f"l{k} = {self._call(call, locals_)}")
             locals_.append(f"l{k}")
-        value = self._call(program.call, locals_)
+        value = self._call(program.call, locals_, index)
         if program.take is None and not program.writes:
             [output] = op.outputs
             self.lines.append(f"t{output} = {value}")
         else:
             self.lines.append(f"r = {value}")
             for position, parameter in program.writes:
-                buffer = self._name("p", ("parameter", parameter), self.code.parameters[parameter])
+                sink = self.code.sinks.get(parameter, self.code.parameters[parameter])
+                buffer = self._name("p", ("sink" if parameter in self.code.sinks else "parameter", parameter), sink)
                 # Only what has outputs on offer (a tuple) has positions.
-                self.lines.append(f"{buffer}.copy_(r[{position}] if isinstance(r, (tuple, list)) else r)")
+                self.lines.append(f"{buffer}.copy_((r[{position}] if isinstance(r, (tuple, list)) else r).detach())")
             if program.take is None:
                 self.lines.append(f"t{op.outputs[0]} = r")
             for output, position in zip(op.outputs, program.take or (), strict=program.take is not None):
@@ -191,9 +201,16 @@ class _Writer:
             stride = self._name("c", ("stride", output), canonical_stride(self.code.graph.tensors[output].shape))
             t = f"t{output}"
             self.lines.append(f"if {t}.stride() != {stride} or {t}.data_ptr() % align: {t} = canonical({t})")
+            if self.code.seal is not None:
+                self.lines.append(f"{t} = {self._name('f', 'seal', self.code.seal)}({t})")
 
-    def _call(self, call: Call, locals_: list[str]) -> str:
-        function = self._name("f", ("op", call.target), runnable(call.target))
+    def _call(self, call: Call, locals_: list[str], index: int = -1) -> str:
+        if call.target in RANDOM:
+            if self.code.random is None or index < 0:
+                raise UserError(f"{call.target} draws random numbers: it runs in training only")
+            function = self._name("f", ("random", index), self.code.random(index))
+        else:
+            function = self._name("f", ("op", call.target), runnable(call.target))
         args = [self._value(v, locals_) for v in call.args]
         args += [f"{self._keyword(k)}={self._value(v, locals_)}" for k, v in sorted(call.kwargs.items())]
         if call.target in FACTORIES:

@@ -1,0 +1,422 @@
+"""A stage that trains: forward from a live set, backward from gradients of the next one, an update of its weights.
+
+Autograd adds up the gradients of a tensor from the last reader to the first, and gradients given from outside come
+before any. So a tensor, or a weight, that is read on both sides of a cut gets the same sum, in the same order, as in
+one piece: what the stages behind have summed is where this stage's own sum begins. Between operators gradients have
+one form as tensors have (C order, aligned), so no kernel could choose differently: split training gives the bits of
+unsplit training (same batch, threads and torch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from airloom.core.graph import TensorSpec
+from airloom.core.training import (
+    LABELS,
+    LOSS,
+    Sharing,
+    Span,
+    TrainingSpec,
+    gradient_id,
+    is_gradient_of_weight,
+    state_id,
+    weight_of,
+)
+from airloom.errors import ConfigError, StageFailed, UserError
+from airloom.nn.captured import Captured
+from airloom.nn.executor import Buffer, tensor_from_bytes, tensor_to_bytes
+from airloom.nn.program import DTYPES
+from airloom.nn.source import first_line
+from airloom.nn.stage import StageCode, canonical
+from airloom.nn.training.dropout import Draws
+from airloom.nn.training.gradients import needs_gradient, readers
+from airloom.nn.training.loss import LOSSES, check_labels
+from airloom.nn.training.optimiser import make_optimiser, put_slots, slot_names
+
+Tensors = dict[int, Buffer]
+_EMPTY = memoryview(b"")
+
+
+@dataclass
+class _Before:
+    """What it takes to go back to before a step."""
+
+    step: int
+    weights: dict[int, Tensor]
+    slots: dict[int, list[Tensor]]
+
+
+@dataclass
+class _Pass:
+    """A forward pass that waits for its gradients: inputs and outputs by id, and what only passes through."""
+
+    inputs: dict[int, Tensor]
+    outputs: dict[int, Tensor]
+    loss: Tensor | None
+
+
+class StageTrainer:
+    """Holds all weights of one captured graph, and trains those of one stage.
+
+    Args:
+        captured: captured in train mode.
+        threads: torch's own within one operator; the same on all hosts and unsplit.
+
+    Attributes:
+        step: number of updates so far.
+
+    Raises:
+        UserError: the graph is in eval mode, or nothing in it is trained.
+        ConfigError: labels that the loss does not take.
+    """
+
+    def __init__(self, captured: Captured, spec: TrainingSpec, *, torch_device: str = "cpu", threads: int = 1) -> None:
+        graph = captured.graph
+        if graph.mode != "train":
+            raise UserError(f"{graph.model} was captured in eval mode, where batch norm stands still: use mode='train'")
+        spec.check()
+        check_labels(graph, spec)
+        self.graph, self.spec, self.threads = graph, spec, threads
+        self.torch_device = torch.device(torch_device)
+        self.trained = frozenset(k for k, parameter in enumerate(graph.parameters) if parameter.trained)
+        if not self.trained:
+            raise UserError(f"{graph.model} has no weights to train: capture it again")
+        self.needs = needs_gradient(graph)
+        self._readers = readers(graph)
+        self._written = frozenset(p for op in graph.operators for p in op.writes)
+        self._weights = [self._own(k, tensor) for k, tensor in enumerate(captured.parameters)]
+        # What operators write to buffers waits for the update: a step may still fail, and autograd wants the old.
+        self._sinks = {k: self._weights[k].clone() for k in sorted(self._written)}
+        self._names = slot_names(spec)
+        self._draws = Draws(spec.seed)
+        self._code = StageCode(
+            graph,
+            tuple(self._weights),
+            self.torch_device,
+            self.trained,
+            seal=_seal,
+            random=self._draws.dropout,
+            sinks=self._sinks,
+        )
+        self._optimiser = make_optimiser(spec, [self._weights[k] for k in sorted(self.trained)])
+        self.step = 0
+        self._before: _Before | None = None
+        self._under_way = False
+        self._pass: _Pass | None = None
+        self._gradients: dict[int, Tensor | None] = {}
+        self.stage = -1
+        self.place(0, ((0, graph.num_operators),), -1, {})
+
+    def _own(self, id: int, tensor: Tensor) -> Tensor:
+        own = canonical(tensor.detach().to(self.torch_device)).clone()
+        return own.requires_grad_() if id in self.trained else own
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def place(self, step: int, stages: tuple[Span, ...], stage: int, state: Mapping[int, Buffer]) -> None:
+        """Be stage `stage` of `stages` (-1: of none) from step `step` on, with the weights of `state`.
+
+        A trainer that was of no stage so far has the captured weights, which are those of step 0.
+
+        Raises:
+            ConfigError: the stages are not all operators in order, or a tensor has the wrong size.
+            StageFailed: weights as of that step are neither here nor in `state`.
+        """
+        ends = [0, *(stop for _, stop in stages)]
+        if [start for start, _ in stages] != ends[:-1] or ends[-1] != self.graph.num_operators:
+            raise ConfigError(f"stages {stages} are not the {self.graph.num_operators} operators in order")
+        if not -1 <= stage < len(stages):
+            raise ConfigError(f"no stage {stage} of {len(stages)}")
+        sharing = Sharing(self._readers, stages)
+        if self.stage >= 0:
+            self._go_to(step)
+        elif stage >= 0 and step > 0:
+            given = {weight_of(id)[0] for id in state}
+            lacking = [w for w in sharing.of_stage[stage] if w in self.trained | self._written and w not in given]
+            if lacking:
+                names = ", ".join(self.graph.parameters[w].name for w in lacking[:3])
+                raise StageFailed(f"{len(lacking)} weights as of step {step} are not here: {names}, ...")
+        self.load(state)
+        self.step, self._before, self._under_way, self._pass = step, None, False, None
+        self.sharing, self.stage = sharing, stage
+        self.span = stages[stage] if stage >= 0 else (0, 0)
+        operators = self.graph.operators[slice(*self.span)]
+        made = {t for op in operators for t in op.outputs}
+        read = {t for op in operators for t in op.inputs} - made
+        self._reads = tuple(sorted(read))
+        self._makes = tuple(t for t in self.graph.live_set(self.span[1]) if t in made)
+        self._function: Callable[..., tuple[Any, ...]] = (
+            self._code.compile(*self.span, self._reads, self._makes) if stage >= 0 else lambda: ()
+        )
+
+    @property
+    def is_last(self) -> bool:
+        return self.stage == len(self.sharing.stages) - 1
+
+    # --- a step -------------------------------------------------------------------------------
+
+    def forward(self, step: int, data: Mapping[int, Buffer]) -> Tensors:
+        """Run the stage on the live set of its first cut, and `LABELS` at the last stage.
+
+        Returns:
+            The live set of its last cut; at the last stage `LOSS` alone.
+
+        Raises:
+            StageFailed: a tensor is missing or has the wrong size, or an operator raised.
+        """
+        self._go_to(step)
+        stop = self.span[1]
+        try:
+            self._under_way, self._draws.step = True, step
+            inputs = {t: self._input(t, data[t]) for t in self._reads}
+            self._set_threads()
+            with torch.enable_grad():
+                made = dict(zip(self._makes, self._function(*inputs.values()), strict=True))
+                live = {t: made[t] if t in made else inputs.get(t) for t in self.graph.live_set(stop)}
+                held = {t: tensor for t, tensor in live.items() if tensor is not None}
+                if self.is_last:
+                    first = self.graph.outputs[0]
+                    if first not in held:  # an earlier stage made it, and nothing here reads it
+                        held[first] = inputs[first] = self._input(first, data[first])
+                    loss = LOSSES[self.spec.loss](held[first], self._labels(data[LABELS]))
+                    self._pass = _Pass(inputs, held, loss)
+                    return {LOSS: memoryview(loss.detach().double().cpu().numpy().tobytes())}
+            self._pass = _Pass(inputs, held, None)
+            return {t: tensor_to_bytes(held[t]) if t in held else memoryview(data[t]) for t in live}
+        except KeyError as error:
+            raise self._failed("forward", f"tensor {error.args[0]} of its live set is missing") from None
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._failed("forward", str(error)) from error
+
+    def backward(self, step: int, gradients: Mapping[int, Buffer]) -> Tensors:
+        """Gradients of what `forward` read, from those of what it gave; none at the last stage, which has the loss.
+
+        Gradients that are zero everywhere may be empty. A weight that stages on both sides of a cut read has its
+        gradient under `gradient_id`, summed over the stages so far.
+
+        Returns:
+            Gradients of the live set of its first cut that somebody before it needs, and of such weights.
+
+        Raises:
+            StageFailed: there was no forward pass, or a tensor has the wrong size.
+        """
+        kept, self._pass = self._pass, None
+        if kept is None or step != self.step or not self._under_way:
+            raise self._failed("backward", f"there was no forward pass of step {step}")
+        roots: list[Tensor] = []
+        given: list[Tensor | None] = []
+        results: Tensors = {}
+        own = [w for w in self.sharing.of_stage[self.stage] if w in self.trained]
+        try:
+            if kept.loss is not None and kept.loss.requires_grad:
+                roots.append(kept.loss)
+                given.append(None)
+            for id, data in gradients.items():
+                if not memoryview(data).nbytes:
+                    continue
+                weight = id - gradient_id(0) if is_gradient_of_weight(id) else None
+                target = kept.outputs.get(id) if weight is None else self._weights[weight] if weight in own else None
+                if target is None:
+                    results[id] = data  # passes through
+                elif target.requires_grad:
+                    roots.append(target)
+                    given.append(self._tensor(data, self._spec(id)))
+            leaves = {t: tensor for t, tensor in kept.inputs.items() if tensor.is_leaf and tensor.requires_grad}
+            wanted = [*leaves.values(), *(self._weights[w] for w in own)]
+            self._set_threads()
+            found: Iterable[Tensor | None] = (
+                torch.autograd.grad(roots, wanted, given, allow_unused=True)
+                if roots and wanted
+                else [None] * len(wanted)
+            )
+            by_id: dict[int, Tensor | None] = dict(zip([*leaves, *(gradient_id(w) for w in own)], found, strict=True))
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._failed("backward", str(error)) from error
+        self._gradients = {w: by_id[gradient_id(w)] for w in own if self.sharing.owner[w] == self.stage}
+        for id in self.backward_ids():
+            gradient = by_id.get(id)
+            if gradient is not None:
+                results[id] = tensor_to_bytes(canonical(gradient))
+            results.setdefault(id, _EMPTY)
+        return {id: results[id] for id in self.backward_ids()}
+
+    def backward_ids(self) -> tuple[int, ...]:
+        """What `backward` returns, in order: tensors of the first cut, then weights of several stages."""
+        start = self.span[0]
+        if start == 0:
+            return ()
+        live = tuple(t for t in self.graph.live_set(start) if t in self.needs)
+        weights = tuple(gradient_id(w) for w in self.sharing.crossing(self.stage) if w in self.trained)
+        return live + weights
+
+    def update(self, step: int) -> Tensors:
+        """One step of the optimiser on the weights that this stage owns.
+
+        Returns:
+            New values of those that other stages read too, by `state_id`.
+
+        Raises:
+            StageFailed: there are no gradients of this step.
+        """
+        if step != self.step or not self._under_way or self._pass is not None:
+            raise self._failed("update", f"there are no gradients of step {step}")
+        written = [w for w in self.sharing.of_stage[self.stage] if w in self._sinks]
+        changed = [w for w in self.sharing.of_stage[self.stage] if w in self.trained]
+        self._before = _Before(
+            step,
+            {w: self._weights[w].detach().clone() for w in (*changed, *written)},
+            {w: [slot.clone() for slot in self._slots(w)] for w in changed},
+        )
+        with torch.no_grad():
+            for w in written:
+                self._weights[w].copy_(self._sinks[w])
+        for weight, gradient in self._gradients.items():
+            self._weights[weight].grad = gradient
+        self._set_threads()
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._gradients = {}
+        self.step, self._under_way = step + 1, False
+        return self.export(step + 1, [state_id(w) for w in self.sharing.lent(self.stage) if w in self.trained])
+
+    def install(self, step: int, values: Mapping[int, Buffer]) -> None:
+        """Values of weights that another stage owns, as they are after step `step` (this stage has updated its own).
+
+        Raises:
+            StageFailed: this stage is elsewhere.
+        """
+        if self.step != step + 1 or self._under_way:
+            raise self._failed("install", f"values of step {step} at step {self.step}")
+        self.load(values)
+
+    # --- state --------------------------------------------------------------------------------
+
+    def load(self, state: Mapping[int, Buffer]) -> None:
+        """Take weights, buffers and optimiser state by `state_id`; an empty slot is one not yet there.
+
+        Raises:
+            ConfigError: an id or a size that cannot be; nothing is taken then.
+        """
+        tensors: dict[int, dict[int, Tensor | None]] = {}
+        for id, data in state.items():
+            weight, slot = weight_of(id)
+            if not 0 <= weight < len(self._weights) or not 0 <= slot <= len(self._names):
+                raise ConfigError(f"tensor {id} is no state of a weight of {self.graph.model}")
+            if slot and weight not in self.trained:
+                raise ConfigError(f"{self.graph.parameters[weight].name} is not trained: it has no optimiser state")
+            empty = slot > 0 and not memoryview(data).nbytes
+            try:
+                tensor = None if empty else self._tensor(data, self._slot_spec(weight, slot))
+            except ValueError as error:
+                raise ConfigError(f"state of {self.graph.parameters[weight].name}: {error}") from None
+            tensors.setdefault(weight, {})[slot] = tensor
+        for weight, slots in tensors.items():
+            value = slots.pop(0, None)
+            with torch.no_grad():
+                if value is not None:
+                    self._weights[weight].copy_(value)
+            if slots:
+                kept = [slots[k] for k in sorted(slots)]
+                there = [x for x in kept if x is not None]
+                if there and len(there) != len(self._names):
+                    raise ConfigError(f"{self.graph.parameters[weight].name}: a part of its optimiser state is missing")
+                put_slots(self._optimiser, self._weights[weight], self._names, there)
+
+    def export(self, step: int, ids: Iterable[int]) -> Tensors:
+        """Copies of the state tensors `ids` as they are before step `step`."""
+        self._go_to(step)
+        result: Tensors = {}
+        for id in ids:
+            weight, slot = weight_of(id)
+            if not slot:
+                result[id] = _copied(self._weights[weight])
+                continue
+            slots = self._slots(weight)
+            result[id] = _copied(slots[slot - 1]) if slots else _EMPTY
+        return result
+
+    def state_ids(self, weights: Iterable[int]) -> tuple[int, ...]:
+        """Ids of all state of `weights`, optimiser state included."""
+        return tuple(
+            state_id(w, slot) for w in weights for slot in range(1 + (len(self._names) if w in self.trained else 0))
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of all weights and buffers by name; meaningful for those that this stage owns."""
+        named = zip(self.graph.parameters, self._weights, strict=True)
+        return {parameter.name: tensor.detach().cpu().clone() for parameter, tensor in named}
+
+    def _slots(self, weight: int) -> list[Tensor]:
+        state = self._optimiser.state.get(self._weights[weight], {})
+        return [state[name] for name in self._names if state.get(name) is not None]
+
+    def _go_to(self, step: int) -> None:
+        """Forget an unfinished step; go back one finished step where that is asked for."""
+        self._under_way, self._pass, self._gradients = False, None, {}
+        if self.step == step:
+            return
+        before = self._before
+        if before is None or self.step != step + 1 or before.step != step:
+            raise StageFailed(
+                f"this host is at step {self.step}, not at {step}: it was started again, or missed a step; go on from "
+                "a checkpoint"
+            )
+        self._restore(before)
+        self.step, self._before = step, None
+
+    def _restore(self, before: _Before) -> None:
+        with torch.no_grad():
+            for weight, tensor in before.weights.items():
+                self._weights[weight].copy_(tensor)
+        for weight, slots in before.slots.items():
+            put_slots(self._optimiser, self._weights[weight], self._names, slots)
+
+    # --- tensors ------------------------------------------------------------------------------
+
+    def _input(self, id: int, data: Buffer) -> Tensor:
+        tensor = self._tensor(data, self.graph.tensors[id])
+        return tensor.requires_grad_() if id in self.needs else tensor
+
+    def _labels(self, data: Buffer) -> Tensor:
+        return self._tensor(data, TensorSpec(shape=self.spec.label_shape, dtype=self.spec.label_dtype))
+
+    def _tensor(self, data: Buffer, spec: TensorSpec) -> Tensor:
+        return tensor_from_bytes(data, spec, self.torch_device)
+
+    def _spec(self, id: int) -> TensorSpec:
+        return self.graph.parameters[id - gradient_id(0)].spec if is_gradient_of_weight(id) else self.graph.tensors[id]
+
+    def _slot_spec(self, weight: int, slot: int) -> TensorSpec:
+        spec = self.graph.parameters[weight].spec
+        return TensorSpec(shape=(), dtype="float32") if slot and self._names[slot - 1] == "step" else spec
+
+    def _set_threads(self) -> None:
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+
+    def _failed(self, what: str, reason: str) -> StageFailed:
+        start, stop = self.span
+        return StageFailed(
+            f"{what} of operators {start}..{stop - 1} of {self.graph.model}: "
+            f"{first_line(reason)[:300] or 'no reason given'}"
+        )
+
+
+def _seal(tensor: Tensor) -> Tensor:
+    """See that the whole gradient of `tensor` is in the one form before an operator gets it."""
+    if tensor.requires_grad:
+        tensor.register_hook(canonical)
+    return tensor
+
+
+def _copied(tensor: Tensor) -> memoryview:
+    return memoryview(bytearray(tensor_to_bytes(tensor)))
+
+
+__all__ = ["DTYPES", "StageTrainer"]
