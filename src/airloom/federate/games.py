@@ -79,7 +79,8 @@ class TwoStepGame:
         return np.tile(self.state(standing), (2, 1))
 
     def state(self, standing: Standing) -> Floats:
-        return np.eye(3, dtype=np.float32)[int(standing[0])]
+        place: Floats = np.eye(3, dtype=np.float32)[int(standing[0])]
+        return place
 
 
 class MeetingGame:

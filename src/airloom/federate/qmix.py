@@ -7,7 +7,7 @@ error trains all of them (Rashid et al., equation 6). VDN's mixer is a sum.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,7 +94,8 @@ class Team(nn.Module):
         self.agents, self.actions, self.shared = game.agents, game.actions, settings.shared
         self.features = game.observation_size + game.actions + (game.agents if settings.shared else 0)
         self.networks = nn.ModuleList(
-            QMIXAgent(self.features, game.actions, settings.hidden) for _ in range(1 if settings.shared else game.agents)
+            QMIXAgent(self.features, game.actions, settings.hidden)
+            for _ in range(1 if settings.shared else game.agents)
         )
 
     def network(self, agent: int) -> QMIXAgent:
@@ -121,7 +122,8 @@ class Team(nn.Module):
         batch, steps, agents, features = inputs.shape
         if self.shared:
             rows = inputs.transpose(1, 2).reshape(batch * agents, steps, features)
-            return self.episode()(rows).reshape(batch, agents, steps, self.actions).transpose(1, 2)
+            values: Tensor = self.episode()(rows)
+            return values.reshape(batch, agents, steps, self.actions).transpose(1, 2)
         return torch.stack([self.episode(n)(inputs[:, :, n]) for n in range(agents)], 2)
 
     def begin(self) -> list[Tensor]:
@@ -160,7 +162,9 @@ class QMIXRun:
     scores: tuple[Score, ...]
     losses: tuple[float, ...]
 
-    def joint_values(self, game: Game, history: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> NDArray[np.float64]:
+    def joint_values(
+        self, game: Game, history: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> NDArray[np.float64]:
         """The mixed value of every joint action after `history`, pairs of a standing and the actions that left it
         (those of the last are not used); an axis of `actions` for each agent."""
         last: NDArray[np.int64] | None = None
@@ -175,7 +179,8 @@ class QMIXRun:
             joint = np.stack(np.unravel_index(np.arange(game.actions**game.agents), shape), 1)
             chosen = values[torch.arange(game.agents), torch.from_numpy(joint)]
             mixed = self.mixer(chosen, state.expand(len(joint), -1))
-        return mixed.double().numpy().reshape(shape)
+        table: NDArray[np.float64] = mixed.double().numpy().reshape(shape)
+        return table
 
 
 def train_qmix(
@@ -212,7 +217,7 @@ def train_qmix(
         if len(replay) >= min(settings.batch, settings.episodes):
             loss = _error(replay.sample(settings.batch, rng), (team, mixer), (late_team, late_mixer), settings.discount)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, settings.gradient_norm)
             optimizer.step()
             losses.append(float(loss.detach()))
@@ -232,7 +237,9 @@ def play(game: Game, team: Team, epsilon: float, rng: np.random.Generator) -> Ep
     states = team.begin() if epsilon < 1.0 else []
     last: NDArray[np.int64] | None = None
     inputs = [team.inputs(game.observations(standing), last)]
-    whole, actions, rewards, done = [game.state(standing)], [], [], False
+    whole, done = [game.state(standing)], False
+    actions: list[NDArray[np.int64]] = []
+    rewards: list[float] = []
     while not done and len(actions) < game.horizon:
         drawn = rng.integers(0, game.actions, game.agents)
         if epsilon < 1.0:
@@ -245,9 +252,7 @@ def play(game: Game, team: Team, epsilon: float, rng: np.random.Generator) -> Ep
         rewards.append(reward)
         inputs.append(team.inputs(game.observations(standing), last))
         whole.append(game.state(standing))
-    return Episode(
-        np.stack(inputs), np.stack(whole), np.stack(actions), np.array(rewards, dtype=np.float32), done
-    )
+    return Episode(np.stack(inputs), np.stack(whole), np.stack(actions), np.array(rewards, dtype=np.float32), done)
 
 
 def mean_return(game: Game, team: Team, episodes: int, rng: np.random.Generator) -> float:
