@@ -45,6 +45,7 @@ from airloom.engine.events import (
     PeerDown,
     PeerUp,
     PlanPinned,
+    SendAsk,
     SendFrame,
     SendSplitCost,
     SplitCostArrived,
@@ -52,6 +53,7 @@ from airloom.engine.events import (
     StopTimer,
     Submit,
     TimerFired,
+    WaveAsked,
 )  # fmt: skip
 from airloom.engine.host import Host
 from airloom.engine.messages import Allowance, Frame, Parcel
@@ -67,6 +69,8 @@ from airloom.wire.receiver import Allow
 from airloom.wire.splitcost import HEADER_NBYTES
 
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
+#: A question for a wave: the head of a split cost message alone.
+ASK_NBYTES = HEADER_NBYTES
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class Simulation:
         next_after: called with the source of a request that is over; the arrival that follows it, if any.
         make_host: another kind of host, such as one that follows a baseline.
         known_from_start: hosts know from their start who else is up, and trace nothing of it.
+        instant_control: split cost messages and questions for them take no time: plans are made of the
+            network as it is, and planning is free.
     """
 
     def __init__(
@@ -150,6 +156,7 @@ class Simulation:
         next_after: Callable[[str, float], Arrival | None] | None = None,
         make_host: Callable[[HostConfig], Host] = Host,
         known_from_start: bool = False,
+        instant_control: bool = False,
     ) -> None:
         by_device = {"": profiles} if isinstance(profiles, Profile) else profiles
         self._topology, self._pinned, self._framing = topology, pinned, framing
@@ -179,7 +186,7 @@ class Simulation:
         self._reports = None
         if self._window is not None and reports == "scheduler":
             self._reports = Reports(topology, self._window)
-        self._every_tick = every_tick
+        self._every_tick, self._instant = every_tick, instant_control
         delays = {(link.src, link.dst): link.delay_s for link in topology.links}
         self._carriers = {
             (link.src, link.dst): Carrier(
@@ -412,6 +419,8 @@ class Simulation:
                     node.timers.pop(effect.key, None)
                 case SendSplitCost():
                     self._send_cost(device, effect)
+                case SendAsk():
+                    self._send_control(device, effect.dst, ASK_NBYTES, WaveAsked(effect.ask))
                 case Finish():
                     self._finish(device, effect)
 
@@ -427,12 +436,16 @@ class Simulation:
         self._clock.at(timer.at_s, fire)
 
     def _send_cost(self, device: str, effect: SendSplitCost) -> None:
+        message = effect.message
+        self._send_control(device, effect.dst, HEADER_NBYTES + message.cost_s.nbytes, SplitCostArrived(device, message))
+
+    def _send_control(self, src: str, dst: str, nbytes: int, event: Event) -> None:
         # Downstream's answer goes up the link that leads up; without one it takes the link's own figures.
-        carrier = self._carriers.get((device, effect.dst)) or self._carriers.get((effect.dst, device))
-        seconds = carrier.control_s(HEADER_NBYTES + effect.message.cost_s.nbytes) if carrier is not None else None
+        carrier = self._carriers.get((src, dst)) or self._carriers.get((dst, src))
+        seconds = carrier.control_s(nbytes) if carrier is not None else None
         if seconds is not None:
-            event = SplitCostArrived(device, effect.message)
-            self._clock.at(self._clock.now_s + seconds, lambda: self._tell(effect.dst, event))
+            after_s = 0.0 if self._instant else seconds
+            self._clock.at(self._clock.now_s + after_s, lambda: self._tell(dst, event))
 
     def _deliver(self, src: str, message: SendFrame, parcel: Parcel) -> None:
         self._tell(message.dst, FrameArrived(src, message.frame, parcel))
