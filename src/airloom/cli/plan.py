@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     topology = load_topology(args.topology, result_returns=returns)
     if args.dry_run is not None:
-        return _dry_run(args, topology, profile)
+        from airloom.cli.plan_check import dry_run
+
+        return dry_run(args, topology, profile)
     conditions = conditions_of(args.set, topology)
     objective = objective_of(args, topology)
     try:
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             load_profiles(topology, profile),
             conditions=conditions,
             framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
-            private_operators=_kept(args.keep_on_ue, profile),
+            private_operators=kept_operators(args.keep_on_ue, profile),
             result_returns=returns,
             contract=contract_of(args),
             choices=radio_choices(topology, conditions),
@@ -126,27 +128,6 @@ def _verdict(plan: Plan) -> int:
     return 1
 
 
-def _dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> int:
-    """Every mistake on a line of its own; what to do about them ends the last."""
-    import sys
-
-    from airloom.core.plan import Plan
-    from airloom.files import read_value
-    from airloom.planner.check import check_plan
-
-    path: Path = args.dry_run
-    plan = read_value(path, Plan)
-    mistakes = check_plan(plan, topology, profile)
-    if mistakes:
-        again = f"mend it, or plan again: `airloom plan {args.profile} {args.topology} --json {path}`"
-        lines = [*mistakes, f"{len(mistakes)} mistakes: {again}"] if len(mistakes) > 1 else [f"{mistakes[0]}: {again}"]
-        for line in lines:
-            print(f"airloom: {path}: {line}", file=sys.stderr)
-        return 2
-    print(f"{path}: {len(plan.stages)} stages of {plan.model} can run on {' '.join(plan.chain) or topology.name}")
-    return 0
-
-
 def conditions_of(texts: list[str], topology: Topology) -> Conditions:
     """What the changes of `--set` come to together."""
     from airloom.config import merged, parse_change
@@ -161,7 +142,7 @@ def conditions_of(texts: list[str], topology: Topology) -> Conditions:
     return conditions
 
 
-def _kept(text: str, profile: Profile) -> int:
+def kept_operators(text: str, profile: Profile) -> int:
     """How many operators stay on the source: a number, or up to an operator's name."""
     from airloom.errors import ConfigError
 

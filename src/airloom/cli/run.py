@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plan is not None:
         plan = read_value(args.plan, Plan)
         require_plan(plan, topology, profiles.get(topology.source, profiles.get("")), where=str(args.plan))
+        objective = objective or plan.objective
     arrays = None if args.inputs is None else read_arrays(args.inputs)
     # Ended from outside, it still takes its hosts with it and removes what it made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

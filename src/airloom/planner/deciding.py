@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 
-from airloom.core.objective import Bound, Objective, Solver
+from airloom.core.objective import Bound, Objective, Solver, format_amount
 from airloom.core.plan import Alternative, Plan
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
@@ -15,10 +15,11 @@ from airloom.core.topology import Topology
 from airloom.errors import Infeasible
 from airloom.planner.baselines import cloud_only, single_splits, ue_only
 from airloom.planner.chain import solve
+from airloom.planner.objective.assignment import as_planned
 from airloom.planner.objective.outcome import Outcome, Unreachable, outcome
 from airloom.planner.objective.solvers import solve_objective
 from airloom.planner.objective.vectors import VectorProblem, vectors
-from airloom.planner.planning import make_plan, roles_of, usual_costs
+from airloom.planner.planning import costs_under, make_plan, price_plan, roles_of, usual_costs
 
 #: The scheme of the alternative that answers soonest, whatever it costs.
 LEAST_LATENCY = "least-latency"
@@ -62,6 +63,23 @@ def plan_for(
         return plan
     beside = alternatives(problem, objective, topology, found, runner_ups)
     return msgspec.structs.replace(plan, alternatives=beside)
+
+
+def broken_bounds(plan: Plan, problem: Problem, objective: Objective, topology: Topology) -> tuple[str, ...]:
+    """The bounds that a chain plan breaks under the prices of `problem`, a line each.
+
+    Raises:
+        ConfigError: the plan is of another chain, or of stages side by side; or no such device is counted.
+    """
+    if price_plan(plan, problem) == float("inf"):
+        return ("costs: memory or privacy forbid it under these prices",)
+    costs = costs_under(problem, plan.stops, as_planned(problem, plan), objective, topology)
+    return tuple(
+        f"costs: {cost.name} comes to {format_amount(cost.name, cost.predicted)}, the bound is "
+        f"{format_amount(cost.name, cost.limit or 0.0)}"
+        for cost in costs
+        if not cost.kept
+    )
 
 
 def _plan(problem: Problem, found: Outcome, objective: Objective, topology: Topology, profile: Profile) -> Plan:
