@@ -43,7 +43,7 @@ def dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> i
     return 0
 
 
-def _objective_of(args: argparse.Namespace, plan: Plan, topology: Topology) -> Objective | None:
+def _demanded(args: argparse.Namespace, plan: Plan, topology: Topology) -> Objective | None:
     """What a plan that is checked must keep: what the options say, or else what it was made under."""
     from airloom.config.objective import Places, check_objective
 
