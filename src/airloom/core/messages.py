@@ -127,6 +127,9 @@ class SplitCost(NamedTuple):
             speaks again without waiting for the sink. Below 2**32.
         source: index of the host whose request asked for the wave: it goes up the way to that host
             only; -1 goes to everybody.
+        labels: where an objective has bounds, for every cut float32 `[n, M]`: the ways from there on that no
+            other is at least as good as in every metric; else empty.
+        loss: of labels that were left out, each has one here that costs at most `loss` times as much.
     """
 
     host: int
@@ -136,6 +139,8 @@ class SplitCost(NamedTuple):
     cost_s: NDArray[np.float32]
     update: int = 0
     source: int = -1
+    labels: tuple[NDArray[np.float32], ...] = ()
+    loss: float = 1.0
 
 
 class Ask(NamedTuple):

@@ -73,11 +73,18 @@ class Attempts:
             note = f"pinned plan needs {', '.join(down)}, down now"
             if self._config.pinned_fallback == "self":
                 return Route("local", (), self._wave.own_s(0, last), last, note=note)
-        stop = self._wave.stop(0)
+        choice = self._wave.choose(0)
+        stop = None if choice is None else choice.stop
         predicted_s = self._wave.predicted_s(0)
-        if stop is None or stop == last or self._wave.parent is None:
+        if choice is None or choice.onward is None:
             return Route("table", (), predicted_s, stop, note=note)
         return Route("table", self._peers.downstream, predicted_s, stop, note=note)
+
+    def ask(self) -> int | None:
+        """Ask for the wave that a request is to wait for; None where it need not wait for any."""
+        if not self._config.wave.per_request or (self._pinned.layout is not None):
+            return None
+        return self._wave.ask()
 
     def own(self, route: Route | None) -> Route | None:
         """The source's own run, None where the model does not fit it."""

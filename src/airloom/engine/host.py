@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -24,6 +24,7 @@ from airloom.engine.events import (
     StageRaised,
     Submit,
     TimerFired,
+    WaveAsked,
 )  # fmt: skip
 from airloom.engine.jobs import LOAD_TIMER, Job, Jobs
 from airloom.engine.messages import UNKNOWN_DROP, Frame, FrameKind, Parcel
@@ -34,10 +35,11 @@ from airloom.engine.peers import Peers
 from airloom.engine.pinned import PARTIAL_TIMER, Pinned
 from airloom.engine.post import Post, device_name
 from airloom.engine.repair import RepairController
-from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, Requests
+from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, HOLD_TIMER, LOCAL_TIMER, Requests
 from airloom.engine.tasks import Tasks
-from airloom.engine.wave import REFRESH_TIMER, WAVE_TIMER, Wave
+from airloom.engine.wave import REFRESH_TIMER, TOGETHER_TIMER, WAVE_TIMER, Wave
 from airloom.errors import WireError
+from airloom.radio.forecast.forecaster import Forecaster
 
 __all__ = ["Host", "HostConfig", "Snapshot"]
 
@@ -46,7 +48,9 @@ class Snapshot(Value, frozen=True):
     """A host at a glance, for status queries and metrics.
 
     Attributes:
-        stop: `[L+1]` its table; `cost_s` its own message's entry 0, None where it cannot go on.
+        stop: `[L+1]` its table; `cost_s` its own message's entry 0, None where it cannot go on: seconds, or
+            what its objective sums up.
+        look_ahead_s: from its messages to the departure of tasks, the mean of the last ones.
         counters: what was dropped, by reason.
     """
 
@@ -63,6 +67,7 @@ class Snapshot(Value, frozen=True):
     waiting: int
     pinned_epoch: int | None
     counters: dict[str, int]
+    look_ahead_s: float = 0.0
 
 
 class Host:
@@ -74,18 +79,22 @@ class Host:
     Attributes:
         repair: what may stay missing of messages that are on their way to this host.
 
+    Args:
+        forecasters: of links by (src, dst), in place of those that the configuration asks for.
+
     Raises:
         ProfileMismatch, Infeasible: the contract is of another model, or cannot be kept.
+        ConfigError: the objective cannot be decided host by host.
     """
 
-    def __init__(self, config: HostConfig) -> None:
+    def __init__(self, config: HostConfig, *, forecasters: Mapping[tuple[str, str], Forecaster] | None = None) -> None:
         self.config = config
         self._out = out = Outbox(config.device)
         self.codings = Codings(config)
         self.repair = RepairController(self.codings, config)
         self._passages = Passages(memory_s=config.memory_s)
         self._peers = Peers(config.topology, config.device, result_returns=config.result_returns)
-        self._wave = Wave(config, self._peers, out)
+        self._wave = Wave(config, self._peers, out, forecasters)
         self._jobs = Jobs(config, self._passages, self.codings, out)
         self._jobs.on_load = self._wave.on_load
         self._post = Post(config, self._peers, self._passages, self.codings, out)
@@ -103,6 +112,7 @@ class Host:
         for peer in known:
             self._peers.set_up(peer, up=True)
         self._wave.start()
+        self._wave.trace()
         return self._out.take()
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
@@ -126,6 +136,9 @@ class Host:
             case SplitCostArrived():
                 self._wave.on_split_cost(event.src, event.message)
                 self._requests.on_way_back()
+                self._requests.on_wave(self._wave.complete)
+            case WaveAsked():
+                self._wave.on_asked(event.ask)
             case LinkMeasured():
                 self._wave.on_link(event)
             case PeerUp():
@@ -134,16 +147,18 @@ class Host:
                 self._peer(event.peer, up=False)
             case PlanPinned():
                 self._pinned.pin(event.plan)
+        self._wave.trace()
         return self._out.take()
 
     def snapshot(self) -> Snapshot:
-        cost_s, pinned = self._wave.predicted_s(0), self._pinned.layout
+        cost, pinned = float(self._wave.decision.costs[0]), self._pinned.layout
         return Snapshot(
             device=self.config.device, parent=self._wave.parent, end=self._peers.end, wave=self._wave.number,
-            stop=tuple(self._wave.table.stop.tolist()), cost_s=cost_s if cost_s != float("inf") else None,
+            stop=tuple(self._wave.decision.stops.tolist()), cost_s=cost if cost != float("inf") else None,
             load=self._wave.load, up=tuple(sorted(self._peers.up)), in_flight=len(self._requests),
             jobs=len(self._jobs), waiting=self._pinned.waiting,
             pinned_epoch=None if pinned is None else pinned.plan.epoch, counters=dict(self._out.counters),
+            look_ahead_s=self._wave.look_ahead_s,
         )  # fmt: skip
 
     # --- events -------------------------------------------------------------------------------
@@ -229,10 +244,11 @@ class Host:
 
     def _timer(self, key: tuple[object, ...]) -> None:
         kind = key[0] if key else None
-        if kind in (ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER) and len(key) == 2:
+        if kind in (ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, HOLD_TIMER) and len(key) == 2:
             self._requests.on_timer(kind, key[1])
-        elif kind in (WAVE_TIMER, REFRESH_TIMER):
+        elif kind in (WAVE_TIMER, REFRESH_TIMER, TOGETHER_TIMER):
             self._wave.on_timer(kind)
+            self._requests.on_wave(self._wave.complete)
         elif kind == LOAD_TIMER:
             self._jobs.on_timer()
         elif kind == PARTIAL_TIMER:

@@ -25,7 +25,8 @@ class Job:
     Attributes:
         frame: head of the message that asked for it, what is missing of its data folded in.
         came_from: the neighbour that sent it, "" at the source.
-        parent: the host downstream when the stop was chosen.
+        parent: the next host when the stop was chosen.
+        left: of each bound of the objective, what may be spent from there on.
         decode, encode: of the live sets of `start` and `stop`.
         mcs: of the radio link that the outcome goes over.
         pinned: whether a pinned plan asks for it; else the table.
@@ -38,6 +39,7 @@ class Job:
     outputs: tuple[int, ...]
     came_from: str = ""
     parent: str | None = None
+    left: tuple[float, ...] = ()
     pinned: bool = False
     stage: str = ""
     asked_s: float = 0.0

@@ -24,7 +24,7 @@ from airloom.errors import Cancelled, DeadlineExceeded, Overloaded, RequestError
 
 #: Drops of accuracy are rounded up hop by hop.
 _ROUNDING = 1e-3
-ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER = "attempt", "deadline", "local"
+ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, HOLD_TIMER = "attempt", "deadline", "local", "hold"
 
 
 class Result(NamedTuple):
@@ -50,7 +50,12 @@ class Try:
 
 @dataclass(slots=True)
 class Request:
-    """A request that has no outcome yet; `stranded` while there is no way and the source cannot run it."""
+    """A request that has no outcome yet.
+
+    Attributes:
+        stranded: there is no way at present, and the source cannot run it.
+        held_for: number of the wave that it waits for.
+    """
 
     id: int
     parcel: Parcel
@@ -63,6 +68,7 @@ class Request:
     stranded: bool = False
     last_error: str = ""
     spare: Result | None = None
+    held_for: int | None = None
 
 
 class Requests:
@@ -103,7 +109,11 @@ class Requests:
             )
         self._live[event.request] = request
         self._out.start_timer(event.deadline_s, DEADLINE_TIMER, event.request)
-        self._begin(request, "first")
+        request.held_for = self._attempts.ask()
+        if request.held_for is not None:
+            self._out.start_timer(now + self._config.wave.hold_s, HOLD_TIMER, event.request)
+        else:
+            self._begin(request, "first")
         if event.request in self._live:
             self._plan_local(request)
         return None
@@ -171,6 +181,19 @@ class Requests:
                 request.stranded = False
                 self._begin(request, "way back up")
 
+    def on_wave(self, number: int) -> None:
+        """The wave `number` has come: requests that were held for it begin."""
+        for request in [r for r in self._live.values() if r.held_for is not None and r.held_for <= number]:
+            self._release(request)
+
+    def _release(self, request: Request) -> None:
+        if request.held_for is None:
+            return
+        request.held_for = None
+        self._out.stop_timer(HOLD_TIMER, request.id)
+        if not request.local:
+            self._begin(request, "first")
+
     def on_timer(self, kind: object, number: object) -> None:
         request = self._live.get(number) if isinstance(number, int) else None
         if request is None:
@@ -186,6 +209,8 @@ class Requests:
             self._run_here(request, "deadline near")
         elif kind == ATTEMPT_TIMER:
             self._timed_out(request)
+        elif kind == HOLD_TIMER:
+            self._release(request)
 
     # --- attempts -----------------------------------------------------------------------------
 
@@ -328,7 +353,12 @@ class Requests:
         """The request is over: nothing of it is left here, and nobody works for it any more."""
         if self._live.pop(request.id, None) is None:
             return
-        for timer in (DEADLINE_TIMER, ATTEMPT_TIMER, LOCAL_TIMER):
+        for timer in (
+            DEADLINE_TIMER,
+            ATTEMPT_TIMER,
+            LOCAL_TIMER,
+            *((HOLD_TIMER,) if request.held_for is not None else ()),
+        ):
             self._out.stop_timer(timer, request.id)
         wanted = any(tried.alive for tried in request.tries)
         self._attempts.end(request.id, still_wanted=wanted)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from airloom.core.coding import RAW, parse_coding
-from airloom.core.problem import Option
 from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
+from airloom.engine.decision import Choice
 from airloom.engine.jobs import Job, Jobs
 from airloom.engine.messages import Frame, FrameKind, Parcel
 from airloom.engine.outbox import Outbox
@@ -35,16 +35,17 @@ class Tasks:
 
     def run_whole(self, frame: Frame, parcel: Parcel) -> None:
         """The source runs the model itself."""
-        self._execute(frame, parcel, 0, self._config.num_operators, "", None)
+        self._execute(frame, parcel, Choice(self._config.num_operators), "")
 
     def done(self, job: Job, parcel: Parcel) -> None:
         """A stage of the table is over."""
         if job.stop == self._config.num_operators:
             return self._finish(job.frame, parcel)
         frame = head(FrameKind.TASK, job.frame, parcel, cut=job.stop, coding=self._codings.index(job.encode))
-        if job.parent is not None and job.parent == self._wave.parent:
+        if job.parent is not None and job.parent in self._wave.nexts:
+            self._wave.departed(job.asked_s)
             return self._post.send(job.parent, frame, parcel, mcs=job.mcs)
-        # The host that was to go on is gone, or another one is nearer to the sink now.
+        # The host that was to go on is gone, or lies nearer to the sink no longer.
         return self._go_on(frame, parcel, job.came_from)
 
     def _is_live_set(self, frame: Frame, parcel: Parcel) -> bool:
@@ -54,36 +55,35 @@ class Tasks:
         return parcel.tensors == self._ids[cut] and tuple(data.nbytes for data in parcel.data) == self._sizes[cut]
 
     def _go_on(self, frame: Frame, parcel: Parcel, came_from: str) -> None:
-        cut, last, parent = frame.cut, self._config.num_operators, self._wave.parent
+        cut, last = frame.cut, self._config.num_operators
         if cut == last:
             return self._finish(frame, parcel)
-        stop = self._wave.stop(cut)
-        if stop is not None and stop < last and (parent is None or parent == came_from):
+        choice = self._wave.choose(cut)
+        if choice is not None and choice.stop < last and choice.onward in (None, came_from):
             # Nobody is left to hand over to: hosts that disagree for a moment must not play ball.
-            stop = last
-        if stop is None or not self._wave.can_run(cut, stop):
+            choice = Choice(last)
+        if choice is None or not self._wave.can_run(cut, choice.stop):
             line = f"cannot run operators {cut}..{last - 1} here and nobody downstream can: give it memory or a link"
             return self._post.failure(frame, line)
-        if stop == cut and frame.coding:
-            coding = self._codings.coding(frame.coding).name
-            return self._post.send(str(parent), frame, parcel, mcs=self._wave.relayed(cut, coding).mcs)
-        option = self._wave.option(stop) if stop < last else None
-        if stop == cut and (option is None or option.coding == RAW.name):
-            return self._post.send(str(parent), frame, parcel, mcs=None if option is None else option.mcs)
-        return self._execute(frame, parcel, cut, stop, came_from, parent, option)
+        if choice.stop == cut and choice.onward is not None:
+            option = choice.option
+            if frame.coding:
+                option = self._wave.relayed(choice.onward, cut, self._codings.coding(frame.coding).name)
+            if frame.coding or option is None or option.coding == RAW.name:
+                self._wave.departed(self._out.now_s)
+                return self._post.send(choice.onward, frame, parcel, mcs=None if option is None else option.mcs)
+        return self._execute(frame, parcel, choice, came_from)
 
-    def _execute(
-        self, frame: Frame, parcel: Parcel, start: int, stop: int, came_from: str, parent: str | None,
-        option: Option | None = None,
-    ) -> None:  # fmt: skip
-        """Decode what came, run operators, code what goes on as `option` has it."""
+    def _execute(self, frame: Frame, parcel: Parcel, choice: Choice, came_from: str) -> None:
+        """Decode what came, run operators, code what goes on as the choice has it."""
         if self._jobs.full:
             return self._post.failure(frame, f"{len(self._jobs)} stages wait already")
-        decode = self._codings.coding(frame.coding)
+        decode, option = self._codings.coding(frame.coding), choice.option
         encode = RAW if option is None else parse_coding(option.coding)
         job = Job(
-            self._codings.decoded(frame, parcel) if frame.coding else frame, start, stop, self._ids[stop], came_from,
-            parent, asked_s=self._out.now_s, decode=decode, encode=encode, mcs=None if option is None else option.mcs,
+            self._codings.decoded(frame, parcel) if frame.coding else frame, frame.cut, choice.stop,
+            self._ids[choice.stop], came_from, choice.onward, asked_s=self._out.now_s, decode=decode, encode=encode,
+            mcs=None if option is None else option.mcs,
         )  # fmt: skip
         return self._jobs.run(job, parcel)
 

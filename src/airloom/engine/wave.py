@@ -1,182 +1,246 @@
-"""The split cost wave at one host: its table, and when it speaks upstream.
+"""The split cost wave at one host: its table, and what it says upstream.
 
-From its own costs, its own link and the message of its parent a host makes its table and its own
-message. The wave starts at the end of the chain; a host whose link or load moved speaks in between
-without waiting for the next wave. Nothing that comes from upstream touches the table.
+From its own costs, its hops and the messages of its next hosts a host makes its table and its own message, when
+somebody asks for either. The wave starts at the end of the chain; a host whose link or load moved speaks in
+between without waiting for the next wave. Nothing that comes from upstream touches the table.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from airloom.core.problem import HopCost, Option
+from airloom.core.problem import Option
 from airloom.core.topology import LinkState
 from airloom.engine.coded import graph_key
 from airloom.engine.config import HostConfig
-from airloom.engine.events import LinkMeasured, SendSplitCost
-from airloom.engine.messages import SplitCost
+from airloom.engine.deciders import decider
+from airloom.engine.decision import Choice, Decision, Said, Way
+from airloom.engine.events import LinkMeasured, SendAsk
+from airloom.engine.hops import Hop, Hops
+from airloom.engine.linkstates import LinkStates
+from airloom.engine.lookahead import LookAhead
+from airloom.engine.messages import Ask, SplitCost
 from airloom.engine.outbox import Outbox
 from airloom.engine.peers import Peers
-from airloom.engine.radios import link_choices
-from airloom.errors import NoRoute
-from airloom.planner.contract import hop_floors, runs_rest
-from airloom.planner.pricing import hop_cost, host_cost
-from airloom.planner.route import chain
-from airloom.planner.wave import step
+from airloom.engine.speaking import WAVE_TIMER, Speaking
+from airloom.planner.pricing import host_cost
+from airloom.radio.forecast.forecaster import Forecaster
 from airloom.wire.splitcost import HEADER_NBYTES
 
-WAVE_TIMER, REFRESH_TIMER = "wave", "refresh"
+__all__ = ["REFRESH_TIMER", "TOGETHER_TIMER", "WAVE_TIMER", "Wave", "graph_key"]
+
+REFRESH_TIMER, TOGETHER_TIMER = "refresh", "together"
 
 
 class Wave:
     """A host's own costs, its table, its message.
 
     Attributes:
-        cost_s: `[L+1]` the host's own message in float64.
-        table: where to stop, for each cut.
-        parent: the host that the table hands over to; None where it runs everything to the end.
-        number: of the wave the message belongs to.
+        parent: the next host on the nearest way to the end; None where this host runs everything to the end.
+        load: of this host, as it is priced.
+        links: to and from its neighbours.
+        complete: number of the last wave of which all next hosts were heard, or had their time.
     """
 
-    def __init__(self, config: HostConfig, peers: Peers, outbox: Outbox) -> None:
+    def __init__(
+        self, config: HostConfig, peers: Peers, outbox: Outbox,
+        forecasters: Mapping[tuple[str, str], Forecaster] | None = None,
+    ) -> None:  # fmt: skip
         self._config, self._peers, self._out = config, peers, outbox
         self._policy = config.wave
         self._graph = graph_key(config.profile.graph_digest)
-        self._static = {(link.src, link.dst): link for link in config.topology.links}
-        self._links: dict[tuple[str, str], LinkState] = {}
-        self._priced_links: dict[tuple[str, str], LinkState] = {}
+        self._index = {device.id: index for index, device in enumerate(config.topology.devices)}
+        self._neighbours = {link.dst for link in config.topology.links if link.src == config.device}
+        self.links = LinkStates(config, forecasters)
+        self._hops, self._priced = Hops(config), dict[str, Hop]()
+        self._ahead = LookAhead(1 if config.forecast is None else config.forecast.gaps)
+        self._decider = decider(config)
+        self._speaking = Speaking(config, peers, outbox, self._graph, self._ahead)
         self.load = 0.0
-        self._hop: HopCost | None = None
-        self._downstream: NDArray[np.floating] | None = None
-        self._heard: dict[int, tuple[int, int]] = {}
-        self._early: dict[str, SplitCost] = {}
-        self._sink = config.index
-        self.number = 0
-        self._update = 0
-        self._said: NDArray[np.float32] | None = None
-        self._said_at_s = -np.inf
-        self.parent: str | None = None
         self._price_host()
-        self.cost_s, self.table = step(self._host, None, None)
+        # What each next host said last, and, by the end that it spoke of, the newest wave and update.
+        self._said: dict[str, SplitCost] = {}
+        self._heard: dict[str, dict[int, tuple[int, int]]] = {}
+        self._early: dict[str, SplitCost] = {}
+        self._nexts: tuple[str, ...] = ()
+        self._due: int | None = None
+        self.complete = -1
+        self._decision: Decision | None = None
+        self._table: tuple[object, ...] = ()
 
     # --- what the rest of the host asks -------------------------------------------------------
 
-    def stop(self, cut: int) -> int | None:
-        """Where to stop from `cut` on, or None where the limits allow no way."""
-        return int(self.table.stop[cut]) if np.isfinite(self.cost_s[cut]) else None
+    @property
+    def number(self) -> int:
+        """Of the wave that this host's message belongs to."""
+        return self._speaking.number
+
+    @property
+    def parent(self) -> str | None:
+        return self._peers.parent
+
+    @property
+    def nexts(self) -> tuple[str, ...]:
+        """The hosts that a task may go to from here."""
+        return self._peers.nexts
+
+    @property
+    def decision(self) -> Decision:
+        """As of now; made when it is asked for."""
+        if self._decision is None:
+            self._decide(self._ahead.table_s)
+        assert self._decision is not None
+        return self._decision
+
+    def choose(self, cut: int, left: tuple[float, ...] = ()) -> Choice | None:
+        """What to do with a task that is here at `cut`; None where the limits allow no way.
+
+        Args:
+            left: of each bound of the objective, what may still be spent; () is all of it.
+        """
+        return self.decision.choose(cut, left)
 
     def can_run(self, start: int, stop: int) -> bool:
         """Whether the stage fits this host's memory."""
         return self._host.fits(start, stop)
 
     def predicted_s(self, cut: int) -> float:
-        return float(self.cost_s[cut])
+        """Seconds of the best way on; NaN where the objective's costs do not say."""
+        return self.decision.seconds(cut)
 
     def own_s(self, start: int, stop: int) -> float:
         """Seconds of the stage on this host, load included."""
         return self._host.stage_s(start, stop)
 
-    def option(self, cut: int) -> Option:
-        """How the table has the live set of `cut` go to the parent."""
-        return Option() if self._hop is None else self._hop.best(cut)
-
-    def relayed(self, cut: int, coding: str) -> Option:
-        """How a live set that came in this coding goes to the parent."""
-        if self._hop is None:
-            return Option(coding=coding)
-        row = (*self._hop.options[cut], *(self._hop.relayed[cut] if self._hop.relayed else ()))
-        same = [option for option in row if option.coding == coding]
-        return min(same, key=lambda option: option.total_s, default=Option(coding=coding))
+    def relayed(self, dst: str, cut: int, coding: str) -> Option:
+        """How a live set that came in this coding goes to the next host `dst`."""
+        return self._hop(dst, self._ahead.table_s).relayed(cut, coding)
 
     def link(self, src: str, dst: str) -> LinkState | None:
-        return self._links.get((src, dst))
+        return self.links.get((src, dst))
+
+    def departed(self, decided_s: float) -> None:
+        """A task leaves for the next host."""
+        self._ahead.departed(decided_s, self._out.now_s)
+
+    @property
+    def look_ahead_s(self) -> float:
+        """Seconds between this host's messages and the departure of tasks, the mean of the last ones."""
+        return self._ahead.message_s
 
     # --- events -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._turn_to_parent()
-        self._decide()
-        self._trace_table()
-        self._speak(at_once=True)
+        self._turn()
         self._out.start_timer(self._out.now_s + self._policy.refresh_s, REFRESH_TIMER)
 
     def on_split_cost(self, src: str, message: SplitCost) -> None:
-        """Take the parent's message, unless it is of another model, older than the last, or misshapen."""
-        if message.graph != self._graph or message.cost_s.shape != self.cost_s.shape:
+        """Take a next host's message, unless it is of another model, older than the last, or misshapen."""
+        if message.graph != self._graph or not self._decider.accepts(message):
             return self._out.drop("cost of another model", src=src)
-        if not bool((message.cost_s >= 0).all()) or self._device_at(message.host) != src:  # also refuses NaN
+        rows = (message.cost_s, *message.labels)
+        if self._index.get(src) != message.host or not all(bool((row >= 0).all()) for row in rows):  # also refuses NaN
             return self._out.drop("malformed cost", src=src)
-        if src != self._peers.parent:
-            # News of hosts and their messages travel apart: it may be the parent in a moment.
+        if message.source >= len(self._index) or not message.loss >= 1.0:
+            return self._out.drop("malformed cost", src=src)
+        if src not in self._nexts:
+            # News of hosts and their messages travel apart: it may be a next host in a moment.
             self._early[src] = message
             return self._out.drop("cost not from the parent", src=src)
         return self._take(src, message)
 
     def _take(self, src: str, message: SplitCost) -> None:
-        order = (message.wave, message.update)
-        last = self._heard.get(message.sink, (-1, -1))
+        heard = self._heard.setdefault(src, {})
+        order, last = (message.wave, message.update), heard.get(message.sink, (-1, -1))
         if order <= last:
             return self._out.drop("older cost", src=src)
-        self._heard[message.sink] = order
-        # A new wave goes all the way up, whether or not it changes anything: it shows who can be heard.
-        new_wave = message.wave > last[0]
-        self._sink, self.number = message.sink, message.wave
-        self._downstream = message.cost_s.astype(np.float64)
+        heard[message.sink] = order
+        self._said[src] = message
         self._out.emit(
             "wave", {"src": src, "sink": self._device_at(message.sink), "wave": message.wave, "update": message.update,
                      "wire_nbytes": HEADER_NBYTES + message.cost_s.nbytes,
                      "cost_s": _finite(message.cost_s[0])},
         )  # fmt: skip
-        self._decide()
-        self._speak(at_once=new_wave)
+        self._decision = None
+        newest = max(self._speaking.number, message.wave) if message.sink == self._speaking.sink else message.wave
+        # A new wave goes all the way up, whether or not it changes anything: it shows who can be heard.
+        is_new = newest > self._speaking.number or message.sink != self._speaking.sink
+        self._speaking.sink, self._speaking.number = message.sink, newest
+        if is_new or self._due is not None or not self._policy.spontaneous:
+            self._pass_on(message.source)
+        else:
+            self._accord()
+        return None
+
+    def _pass_on(self, source: int) -> None:
+        """Speak of the wave at hand once all next hosts have, or when they have had their time."""
+        number = self._speaking.number
+        missing = [n for n in self._nexts if n not in self._said or self._said[n].wave < number]
+        if missing and self._due is None:
+            self._out.start_timer(self._out.now_s + self._policy.min_interval_s, TOGETHER_TIMER)
+        self._due = source if self._due in (None, source) else -1
+        if not missing:
+            if len(self._nexts) > 1:
+                self._out.stop_timer(TOGETHER_TIMER)
+            self._speak_due()
+
+    def _speak_due(self) -> None:
+        if self._due is not None:
+            source, self._due = self._due, None
+            self.complete = self._speaking.number
+            self._speak(source)
+
+    def on_asked(self, ask: Ask) -> None:
+        """A source wants a wave: start it, or pass the question on toward the end."""
+        if ask.graph != self._graph or not 0 <= ask.source < len(self._index):
+            return self._out.drop("question of another model")
+        if not self._is_end:
+            if self.parent is not None:
+                self._out.add(SendAsk(self.parent, ask))
+            return None
+        if not self._speaking.has_started(ask.number, ask.source):
+            self._speak(ask.source, new=True)
         return None
 
     def on_peers(self, peer: str, *, up: bool) -> None:
-        """`peer` came or went, and `Peers` has derived anew."""
-        devices = self._config.topology.devices
-        self._heard.pop([d.id for d in devices].index(peer), None)
-        if peer == self._peers.parent:
-            # It starts (again) with nothing said: its counting may have begun anew.
-            self._heard.clear()
+        """`peer` came or went."""
+        for heard in self._heard.values():
+            heard.pop(self._index[peer], None)
+        # It starts (again) with nothing said: its counting may have begun anew.
+        self._heard.pop(peer, None)
+        if self._index[peer] == self._speaking.sink:
+            self._speaking.number = 0
         if not up:
             self._early.clear()
-        if self._peers.parent != self.parent:
-            self._turn_to_parent()
-        self._decide()
-        self._speak(at_once=True)
-        early = self._early.pop(self.parent, None) if self.parent is not None else None
-        if early is not None and self.parent is not None:
-            self._take(self.parent, early)
+        if self._config.own.role == "ue" and peer not in self._neighbours:
+            # Nobody waits for a UE's word: what this changes shows when it is asked.
+            self._decision = None
+            self._nexts = self._peers.nexts
+            return
+        self._turn()
+        self._speak(-1, new=True)
+        for src in [src for src in self._early if src in self._nexts]:
+            self._take(src, self._early.pop(src))
 
     def on_link(self, measured: LinkMeasured) -> None:
-        key = (measured.src, measured.dst)
-        figures = (measured.rate_bps, measured.delay_s, measured.loss)
-        if key not in self._static or any(
-            figure is not None and not figure >= 0 for figure in figures
-        ):  # also refuses NaN
-            self._out.drop("malformed measurement", src=measured.src, dst=measured.dst)
-            return
-        old = self._links.get(key, LinkState(src=measured.src, dst=measured.dst))
-        self._links[key] = LinkState(
-            src=measured.src, dst=measured.dst,
-            rate_bps=old.rate_bps if measured.rate_bps is None else measured.rate_bps,
-            delay_s=old.delay_s if measured.delay_s is None else measured.delay_s,
-            loss=old.loss if measured.loss is None else measured.loss,
-        )  # fmt: skip
-        if not self._link_moved(key):
-            return
-        state = self._priced_links[key] = self._links[key]
+        key = self.links.take(measured, self._out.now_s)
+        if key is None:
+            return self._out.drop("malformed measurement", src=measured.src, dst=measured.dst)
+        if self.links.forecasts:
+            self._forget(key)  # every measurement may change what is to be expected
+        if not self.links.moved(key):
+            return None
+        state = self.links.get(key)
+        assert state is not None
         self._out.emit(
             "link", {"src": state.src, "dst": state.dst, "rate_bps": state.rate_bps, "delay_s": state.delay_s,
                      "loss": state.loss},
         )  # fmt: skip
-        if self.parent is not None and set(key) == {self._config.device, self.parent}:
-            self._price_hop()
-            self._decide()
-            self._speak()
+        if self._forget(key):
+            self._accord()
+        return None
 
     def on_load(self, load: float) -> None:
         # Back at 0 is always worth saying: a host must not stay a little too dear for ever.
@@ -185,16 +249,34 @@ class Wave:
         self.load = load
         self._out.emit("load", {"load": load})
         self._price_host()
-        self._decide()
-        self._speak()
+        self._decision = None
+        self._accord()
 
     def on_timer(self, key: object) -> None:
         if key == WAVE_TIMER:
-            self._speak()
+            self._accord()
+        elif key == TOGETHER_TIMER:
+            self._speak_due()
         elif key == REFRESH_TIMER:
             if self._is_end:
-                self._speak(at_once=True)
+                self._speak(-1, new=True)
             self._out.start_timer(self._out.now_s + self._policy.refresh_s, REFRESH_TIMER)
+
+    def trace(self) -> None:
+        """Say which table is in force, where it is another one than before and hosts speak of their own accord."""
+        if self._decision is None or not self._policy.spontaneous:
+            return
+        stops = self._decision.stops
+        table = (self.parent, stops.tobytes())
+        if table == self._table:
+            return
+        self._table = table
+        choice = self._decision.choose(0, ())
+        self._out.emit(
+            "table", {"parent": self.parent if choice is None or choice.onward is None else choice.onward,
+                      "end": self._peers.end, "wave": self.number, "stop": int(stops[0]), "stops": stops.tolist(),
+                      "cost_s": _finite(np.float64(self._decision.seconds(0)))},
+        )  # fmt: skip
 
     # --- pricing and deciding -----------------------------------------------------------------
 
@@ -206,12 +288,15 @@ class Wave:
         devices = self._config.topology.devices
         return devices[index].id if 0 <= index < len(devices) else None
 
-    def _turn_to_parent(self) -> None:
-        """The next host downstream is another one: what the last one said no longer holds."""
-        self.parent = self._peers.parent
-        self._downstream = None
-        self._heard.clear()
-        self._price_hop()
+    def _turn(self) -> None:
+        """The next hosts may be others: what those said that are none now no longer holds."""
+        self._nexts = self._peers.nexts
+        for gone in [host for host in self._said if host not in self._nexts]:
+            del self._said[gone]
+        for gone in [host for host in self._heard if host not in self._nexts]:
+            del self._heard[gone]
+        self._priced = {dst: hop for dst, hop in self._priced.items() if dst in self._nexts}
+        self._decision = None
 
     def _price_host(self) -> None:
         config = self._config
@@ -219,101 +304,59 @@ class Wave:
             config.own, config.profile, load=self.load,
             private_operators=config.private_operators, is_source=config.is_source,
         )  # fmt: skip
+        self._decision = None
 
-    def _price_hop(self) -> None:
-        config, here, parent = self._config, self._config.device, self.parent
-        if parent is None:
-            self._hop = None
-            return
-        link, back = config.topology.link(here, parent), config.topology.link(parent, here)
-        floor, tuned = self._terms(parent)
-        self._hop = hop_cost(
-            link, back, config.profile, config.framing,
-            state=self._links.get((here, parent)), back_state=self._links.get((parent, here)),
-            result_returns=config.result_returns, contract=config.contract, floor=floor, tuned=tuned,
-            choices=link_choices(link), back_choices=link_choices(back),
-            factors=(config.own.factor * (1.0 + self.load), config.topology.device(parent).factor),
-        )  # fmt: skip
+    def _hop(self, dst: str, ahead_s: float) -> Hop:
+        """The hop to `dst` as it should be `ahead_s` from now; priced anew where something was measured since."""
+        if dst not in self._priced:
+            here, now_s = self._config.device, self._out.now_s
+            self._priced[dst] = self._hops.price(
+                dst, self.links.at((here, dst), now_s, ahead_s), self.links.at((dst, here), now_s, ahead_s), self.load
+            )
+        return self._priced[dst]
 
-    def _terms(self, parent: str) -> tuple[float | None, bool]:
-        """What the hop to `parent` must leave, as everybody who plans for this topology has it.
+    def _forget(self, key: tuple[str, str]) -> bool:
+        """The price of the hop over that link no longer holds; whether it is one that a task may take."""
+        src, dst = key
+        other = dst if src == self._config.device else src
+        self._priced.pop(other, None)
+        if other not in self._nexts:
+            return False
+        self._decision = None
+        return True
 
-        And whether tuned weights may follow it.
-        """
-        contract, topology, here = self._config.contract, self._config.topology, self._config.device
-        if contract is None:
-            return None, False
-        for source in (topology.source, here):
-            try:
-                hosts = chain(topology, source, result_returns=self._config.result_returns)
-            except NoRoute:
-                continue
-            hops = list(pairwise(hosts))
-            if (here, parent) in hops:
-                position = hops.index((here, parent))
-                return hop_floors(contract, topology, hosts)[position], runs_rest(topology, hosts)[position]
-        return contract.tolerance.clean, False
+    def _decide(self, ahead_s: float) -> None:
+        ways = [Way(self._hop(dst, ahead_s), self._said[dst]) for dst in self._nexts if dst in self._said]
+        self._decision = self._decider.decide(self._host, ways)
 
-    def _link_moved(self, key: tuple[str, str]) -> bool:
-        """Whether the link differs from what was last priced by more than the policy's change."""
-        now, link = self._links[key], self._static[key]
-        priced = self._priced_links.get(key, LinkState(src=link.src, dst=link.dst))
-
-        def moved(new: float | None, old: float | None, static: float, least: float) -> bool:
-            was = static if old is None else old
-            if new is None or new == was:
-                return False
-            return abs(new - was) > max(self._policy.change * abs(was), least) or not np.isfinite(was)
-
-        return (
-            moved(now.rate_bps, priced.rate_bps, link.rate_bps, 0.0)
-            or moved(now.delay_s, priced.delay_s, link.delay_s, 2e-4)
-            or moved(now.loss, priced.loss, link.loss, self._policy.change / 10)
-        )
-
-    def _decide(self) -> None:
-        old = self.table.stop
-        self.cost_s, self.table = step(self._host, self._hop, self._downstream)
-        if not np.array_equal(old, self.table.stop):
-            self._trace_table()
-
-    def _trace_table(self) -> None:
-        self._out.emit(
-            "table", {"parent": self.parent, "end": self._peers.end, "wave": self.number,
-                      "stop": int(self.table.stop[0]), "stops": self.table.stop.tolist(),
-                      "cost_s": _finite(self.cost_s[0])},
-        )  # fmt: skip
+    def _message(self) -> Said:
+        """What this host says upstream now, about tasks that come a look-ahead later."""
+        if self.links.forecasts:
+            self._priced.clear()
+            self._decide(self._ahead.message_s)
+        return self.decision.message()
 
     # --- speaking -----------------------------------------------------------------------------
 
-    def _speak(self, *, at_once: bool = False) -> None:
-        """Send the message upstream if it changed, or in any case `at_once`."""
-        if not self._peers.children or not (self._is_end or self._downstream is not None):
-            return
-        cost = self.cost_s.astype(np.float32)
-        if not at_once:
-            if self._said is not None and not _differs(cost, self._said, self._policy.cost_change):
-                return
-            due_s = self._said_at_s + self._policy.min_interval_s
-            if self._out.now_s < due_s:
-                self._out.start_timer(due_s, WAVE_TIMER)
-                return
-        if self._is_end:
-            # The clock keeps a restarted end from counting below what was heard of it before.
-            self.number = max(self.number + 1, int(self._out.now_s * 1e3))
-            self._sink = self._config.index
-        self._update += 1
-        self._said, self._said_at_s = cost, self._out.now_s
-        message = SplitCost(self._config.index, self._sink, self.number, self._graph, cost, self._update)
-        for child in self._peers.children:
-            self._out.add(SendSplitCost(child, message))
+    def ask(self) -> int | None:
+        """Ask the end of the chain for a wave; its number at least, None where this host is the end."""
+        parent, number = self.parent, self.number + 1
+        if parent is None:
+            return None
+        self._out.add(SendAsk(parent, Ask(self._config.index, number, self._graph)))
+        return number
 
+    def _accord(self) -> None:
+        """Something moved: say so where it is worth saying."""
+        if self._is_end or self._said:
+            self._speaking.own_accord(self._message)
 
-def _differs(new: NDArray[np.float32], old: NDArray[np.float32], change: float) -> bool:
-    finite = np.isfinite(new)
-    if not np.array_equal(finite, np.isfinite(old)):
-        return True
-    return bool((np.abs(new[finite] - old[finite]) > change * np.maximum(old[finite], 1e-9)).any())
+    def _speak(self, source: int = -1, *, new: bool = False) -> None:
+        """Say what it costs from here on, to everybody upstream or on the way to `source`."""
+        if self._is_end and new:
+            self._speaking.next_wave(source)
+        if self._is_end or self._said:
+            self._speaking.at_once(self._message, source)
 
 
 def _finite(seconds: np.floating) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airloom.core.forecast import When
+
 _MEMORY = 0.9  # about the last ten changes
 
 
@@ -36,3 +38,17 @@ class Coherence:
     def time_s(self) -> float | None:
         """Seconds; None before the rate has changed once. A stretch that already lasts longer counts."""
         return None if self._weight == 0.0 else max(self._sum / self._weight, self._lasts_s)
+
+
+def is_worth(when: When, ahead_s: float, coherence_s: float | None) -> bool:
+    """Whether a look-ahead of `ahead_s` is worth a forecast on a link of that coherence time.
+
+    HiveMind IV-F switches prediction off where the look-ahead is smaller than the coherence time ("beyond"): the
+    last value still holds. VII-C2 finds that it helps as long as the coherence time is no less than the
+    look-ahead ("within"). Where the coherence time is not known yet, only "always" forecasts.
+    """
+    if when == "always":
+        return True
+    if coherence_s is None:
+        return False
+    return ahead_s >= coherence_s if when == "beyond" else ahead_s <= coherence_s
