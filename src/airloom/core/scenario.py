@@ -139,7 +139,7 @@ class SharedLink(Value, frozen=True):
 
     Attributes:
         antenna: of a radio backhaul, whose rate then follows from the distance of its cells; None for a cable.
-        flows: how many target UEs take part at once in the sharing; the others' part goes to the rest.
+        flows: target UEs that share it at once, each with a part of its own; they have the sum of them.
         label: name in a table, "A" of Table I.
         published: (mean, standard deviation) in bit/s that the result stands beside; None where there is none.
     """
@@ -149,7 +149,7 @@ class SharedLink(Value, frozen=True):
     kind: LinkKind
     background: Background = Background()
     antenna: Antenna | None = None
-    flows: float = 1.0
+    flows: int = 1
     label: str = ""
     published: tuple[float, float] | None = None
 

@@ -15,6 +15,12 @@ CARRIER_PRBS = {
     60: {10: 11, 15: 18, 20: 24, 25: 31, 30: 38, 40: 51, 50: 65, 60: 79, 80: 107, 90: 121, 100: 135},
 }
 
+#: Table 5.3.2-1 of 38.101-2 (FR2, millimetre waves): the same.
+CARRIER_PRBS_FR2 = {
+    60: {50: 66, 100: 132, 200: 264},
+    120: {50: 32, 100: 66, 200: 132, 400: 264},
+}
+
 #: PRBs of a carrier at most (TS 38.101-1; 275 is the limit of TS 38.211).
 MOST_PRBS = 275
 
@@ -24,3 +30,20 @@ def slot_s(scs_khz: int) -> float:
     if scs_khz not in SPACINGS_KHZ:
         raise ValueError(f"subcarrier spacings are {', '.join(map(str, SPACINGS_KHZ))} kHz, got {scs_khz!r}")
     return 0.015 / scs_khz
+
+
+def carrier_prbs(scs_khz: int, bandwidth_mhz: float) -> int:
+    """PRBs of a carrier: 38.101-1 Table 5.3.2-1, where that has none 38.101-2 Table 5.3.2-1.
+
+    Raises:
+        ValueError: there is no such carrier; says which bandwidths there are at this spacing.
+    """
+    prbs = {**CARRIER_PRBS_FR2.get(scs_khz, {}), **CARRIER_PRBS.get(scs_khz, {})}
+    if not prbs:
+        spacings = sorted({*CARRIER_PRBS, *CARRIER_PRBS_FR2})
+        raise ValueError(f"carriers have subcarriers of {', '.join(map(str, spacings))} kHz, got {scs_khz!r}")
+    for mhz, prb in prbs.items():
+        if mhz == bandwidth_mhz:
+            return prb
+    there = ", ".join(map(str, sorted(prbs)))
+    raise ValueError(f"carriers of {scs_khz} kHz subcarriers are {there} MHz wide, got {bandwidth_mhz:g} MHz")
