@@ -42,6 +42,11 @@ class Outcome:
     meets: bool
 
     @property
+    def excess(self) -> float:
+        """The largest cost over its bound."""
+        return float((self.costs / self.bounds).max(initial=0.0))
+
+    @property
     def plan_costs(self) -> tuple[PlanCost, ...]:
         """As a plan carries them."""
         return tuple(

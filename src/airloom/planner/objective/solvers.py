@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 
 from airloom.core.objective import Objective, Solver
 from airloom.core.problem import Problem
+from airloom.planner.objective.convex import solve_convex
+from airloom.planner.objective.exact import solve_exact
+from airloom.planner.objective.linear import solve_linear
 from airloom.planner.objective.outcome import Outcome
 from airloom.planner.objective.vectors import VectorProblem, vectors
 
@@ -27,4 +30,8 @@ def solve_objective(problem: Problem, objective: Objective, roles: Mapping[str, 
 
 
 #: By the name that an objective gives.
-SOLVERS: Mapping[Solver, Callable[[VectorProblem, float], Outcome]] = {}
+SOLVERS: Mapping[Solver, Callable[[VectorProblem, float], Outcome]] = {
+    "exact": solve_exact,
+    "convex": solve_convex,
+    "linear": solve_linear,
+}
