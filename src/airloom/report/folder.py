@@ -16,6 +16,7 @@ from airloom.report.trace import read_trace, trace_files
 
 RECORD = "run.json"
 TRACES = "traces"
+SIMULATION = "simulation.json"
 
 
 @dataclass(frozen=True)

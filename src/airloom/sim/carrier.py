@@ -125,11 +125,13 @@ class Carrier:
     @property
     def rate_bps(self) -> float:
         """bit/s at the moment; 0 where the link is down."""
+        return self.rate_at(self._clock.now_s) if self.up else 0.0
+
+    def rate_at(self, at_s: float) -> float:
+        """bit/s at a time to come."""
         model = self._model
-        if not self.up:
-            return 0.0
         if isinstance(model, QueuedLink):
-            return model.queue.schedule.rate_bps(self._clock.now_s)
+            return model.queue.schedule.rate_bps(at_s)
         return model.rate_bps if isinstance(model, NrLink) else self.link.rate_bps
 
     def control_s(self, nbytes: int) -> float | None:

@@ -236,6 +236,11 @@ class Simulation:
         carrier = self._carriers.get((src, dst))
         return 0.0 if carrier is None else carrier.rate_bps
 
+    def rate_at(self, src: str, dst: str, at_s: float) -> float:
+        """bit/s of a link at a time to come, as far as nothing but its rate changes until then."""
+        carrier = self._carriers.get((src, dst))
+        return 0.0 if carrier is None else carrier.rate_at(at_s)
+
     def load(self, device: str) -> float:
         """What others make of a device's executor at the moment: a stage takes `1 + load` times as long."""
         state = self._states.get(device)
@@ -308,6 +313,8 @@ class Simulation:
 
     def _move(self, move: Conditions) -> None:
         """What `move` names becomes as it says; the rest stays."""
+        if not (move.links or move.devices):
+            return
         self._emit("condition", msgspec.to_builtins(move), self._topology.source)
         for state in move.links:
             self._change_link(state)

@@ -91,8 +91,9 @@ class Tally:
         """All of it; per result where figures are of one."""
         results = max(1, self.results)
         return SchemeTally(
-            name=name, title=title, requests=self.requests, results=self.results, errors=dict(sorted(self._errors.items())),
-            retried=self._retried, mean_s=self.took.mean, std_s=self.took.std, quantiles_s=self.took.quantiles(_CENTILES),
+            name=name, title=title, requests=self.requests, results=self.results,
+            errors=dict(sorted(self._errors.items())), retried=self._retried,
+            mean_s=self.took.mean, std_s=self.took.std, quantiles_s=self.took.quantiles(_CENTILES),
             energy_j={id: joules / results for id, joules in sorted(self._joules.items())} if self.results else {},
             sent_nbytes=(self._sent + self._planning) / results if self.results else None,
             planning_nbytes=self._planning / results if self.results else None,
