@@ -84,7 +84,7 @@ def test_one_pass_serves_every_source(seed: int, operators: int) -> None:
         assert together.sources[source] == solve_mesh(mesh, [source]).sources[source]
 
 
-@given(seed=st.integers(0, 2**32 - 1), hosts=st.integers(1, 5), operators=st.integers(1, 12), coarse=st.booleans())
+@given(seed=st.integers(0, 2**32 - 1), hosts=st.integers(1, 4), operators=st.integers(1, 6), coarse=st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_a_chain_is_a_mesh_with_one_way(seed: int, hosts: int, operators: int, coarse: bool) -> None:
     problem = random_problem(np.random.default_rng(seed), hosts, operators, coarse=coarse)
@@ -96,13 +96,14 @@ def test_a_chain_is_a_mesh_with_one_way(seed: int, hosts: int, operators: int, c
         private_operators=problem.hosts[0].min_stop,
         template=problem,
     )
-    try:
-        expected = solve(problem)
-    except Infeasible as error:
-        with pytest.raises(Infeasible) as raised:
+    if not enumerate_all(problem):
+        with pytest.raises(Infeasible) as on_chain:
+            solve(problem)
+        with pytest.raises(Infeasible) as in_mesh:
             solve_mesh(mesh, [ids[0]])
-        assert str(raised.value) == str(error)
+        assert str(in_mesh.value) == str(on_chain.value)
         return
+    expected = solve(problem)
     found = solve_mesh(mesh, [ids[0]]).sources[ids[0]]
     assert (found.chain, found.stops, found.seconds) == (tuple(ids), expected.stops, expected.seconds)
 

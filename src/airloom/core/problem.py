@@ -288,6 +288,7 @@ class Problem:
 
     Attributes:
         weights: of the model, so that an error can say how many bytes a stage needs.
+        held: what these bytes are of.
         result_returns: whether the result goes back to the source; hops price its way back if so.
         clean_accuracy, min_accuracy: of the model whole, and the floor; None without a contract.
     """
@@ -297,6 +298,7 @@ class Problem:
     model: str = ""
     graph_digest: str = ""
     weights: tuple[Weights, ...] = ()
+    held: str = "weights"
     result_returns: bool = True
     clean_accuracy: float | None = None
     min_accuracy: float | None = None

@@ -163,7 +163,7 @@ def infeasible(problem: Problem) -> Infeasible:
     if kept:
         remedy += f", or keep fewer than {kept} operators there"
     return Infeasible(
-        f"{device} needs {format_bytes(need)} for the weights of operators {start}..{stop - 1}, "
+        f"{device} needs {format_bytes(need)} for the {problem.held} of operators {start}..{stop - 1}, "
         f"has {format_bytes(need - short)}: {remedy}",
         device=device,
         short_bytes=short,

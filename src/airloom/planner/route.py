@@ -172,3 +172,22 @@ def chain(
 
 def _positions(topology: Topology) -> dict[str, int]:
     return {device.id: position for position, device in enumerate(topology.devices)}
+
+
+def way_between(
+    topology: Topology, src: str, dst: str, conditions: Conditions | None = None
+) -> tuple[Link, ...] | None:
+    """The links from one device to any other, by the figures of `chain`; None where there is no way now.
+
+    What travels here needs no way back, and may pass hosts in any direction.
+    """
+    into = _usable(topology, conditions, False)
+    reached, ahead = _toward(dst, into, _positions(topology), _ues(topology))
+    if src not in reached:
+        return None
+    links = {(link.src, link.dst): link for link in topology.links}
+    found: list[Link] = []
+    while src != dst:
+        found.append(links[src, ahead[src]])
+        src = ahead[src]
+    return tuple(found)
