@@ -7,7 +7,7 @@ error trains all of them (Rashid et al., equation 6). VDN's mixer is a sum.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,13 +1,13 @@
 """Federated rounds: clients train the same model on their own examples, and their weights are merged.
 
-McMahan et al. (AISTATS 2017), algorithm 1. Every client here runs in this process, on the whole model: cutting a
-client's model over hosts changes where it is trained and what that costs (`federate.cost`), not what it learns.
+McMahan et al. (AISTATS 2017), algorithm 1. Every client here runs in this process, its model whole or in the stages
+of a plan (`federate.split`); the plan says what that costs (`federate.cost`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from airloom.core.value import Value
 from airloom.errors import ConfigError
 from airloom.federate.averaging import weighted_mean
 from airloom.federate.data import Examples
+from airloom.federate.split import SplitLearner
 from airloom.nn.federated import through_link
 
 
@@ -93,12 +94,14 @@ def train_rounds(
     settings: FederatedSettings,
     rng: np.random.Generator,
     *,
+    learner: SplitLearner | None = None,
     progress: Callable[[RoundScore], None] | None = None,
 ) -> FederatedRun:
     """Train a copy of `model`, which takes inputs and gives logits `[N, classes]`.
 
     Args:
         rng: of the participants, the batches and what is lost.
+        learner: trains each client's model in stages; its batch is that of the settings. None trains it whole.
         progress: called after each round.
 
     Raises:
@@ -119,7 +122,10 @@ def train_rounds(
         nbytes = 0
         for k in chosen:
             local = copy.deepcopy(merged)
-            losses += train_locally(local, clients[k], settings, rng)
+            if learner is None:
+                losses += train_locally(local, clients[k], settings, rng)
+            else:
+                losses += _in_stages(learner, local, clients[k], settings, rng)
             received = through_link(
                 local.state_dict(), loss=settings.loss, rng=rng, model=local, previous=merged.state_dict()
             )
@@ -147,20 +153,40 @@ def train_locally(
     Batches run through the examples in an order drawn anew each time; fewer than a batch are left for the next.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-    order = np.empty(0, dtype=np.intp)
     losses: list[float] = []
-    size = min(settings.batch, len(examples.labels))
     model.train()
-    for _ in range(settings.local_steps):
-        if len(order) < size:
-            order = rng.permutation(len(examples.labels))
-        batch, order = examples.of(order[:size]), order[size:]
+    for batch in batches(examples, settings, rng):
         loss = F.cross_entropy(_logits(model, batch), batch.labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
     model.eval()
+    return losses
+
+
+def batches(examples: Examples, settings: FederatedSettings, rng: np.random.Generator) -> Iterator[Examples]:
+    """What a client learns from in one round: `local_steps` batches."""
+    order = np.empty(0, dtype=np.intp)
+    size = min(settings.batch, len(examples.labels))
+    for _ in range(settings.local_steps):
+        if len(order) < size:
+            order = rng.permutation(len(examples.labels))
+        chosen, order = order[:size], order[size:]
+        yield examples.of(chosen)
+
+
+def _in_stages(
+    learner: SplitLearner, model: nn.Module, examples: Examples, settings: FederatedSettings, rng: np.random.Generator
+) -> list[float]:
+    if len(examples.labels) < settings.batch:
+        raise ConfigError(
+            f"a client has {len(examples.labels)} examples, fewer than a batch of {settings.batch}: a model in stages "
+            "takes whole batches; ask for a smaller batch or fewer clients"
+        )
+    steps = (((part.inputs,), part.labels) for part in batches(examples, settings, rng))
+    state, losses = learner.learn(model.state_dict(), steps)
+    model.load_state_dict(state)
     return losses
 
 
