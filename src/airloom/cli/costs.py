@@ -20,7 +20,7 @@ def costs_table(plan: Plan) -> str:
     for cost in plan.costs:
         role = ""
         if cost.name in weights:
-            role = "minimized" if len(weights) == 1 else f"minimized, weight {weights[cost.name]:g}"
+            role = "small" if len(weights) == 1 else f"small, weight {weights[cost.name]:g}"
         rows.append(
             (
                 cost.name,
@@ -31,7 +31,7 @@ def costs_table(plan: Plan) -> str:
                 plan.basis,
             )
         )
-    return table(rows, ("metric", "predicted", "bound", "", "", "basis"), align="lrrlll")
+    return table(rows, ("metric", "predicted", "bound", "", "asked for", "basis"), align="lrrlll")
 
 
 def verdict(cost: PlanCost) -> str:
@@ -124,7 +124,8 @@ def titled(plan: Plan) -> list[tuple[str, Alternative | None]]:
         elif scheme in TITLES and plan.alternatives:
             found.append((title, None))
     others = [other for other in plan.alternatives if other.scheme not in titles]
-    return found + [(f"runner-up {k}", other) for k, other in enumerate(others, 1)]
+    # They differ from the plan in where one host stops: the best of those, not of all.
+    return found + [(f"nearby {k}", other) for k, other in enumerate(others, 1)]
 
 
 def placement(chain: tuple[str, ...], stops: tuple[int, ...]) -> str:
