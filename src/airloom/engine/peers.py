@@ -5,8 +5,10 @@ Every host knows the topology and learns who is up; from these all derive the sa
 
 from __future__ import annotations
 
-from airloom.core.topology import Conditions, DeviceState, Topology
-from airloom.planner.route import feasible_next_hops, parents
+from collections.abc import Sequence
+
+from airloom.core.topology import Topology
+from airloom.engine.routebook import NONE, Key, RouteBook
 
 
 class Peers:
@@ -16,11 +18,18 @@ class Peers:
         up: ids of the hosts known to be up, itself included.
     """
 
-    def __init__(self, topology: Topology, device: str, *, result_returns: bool = True) -> None:
-        self._topology, self.device, self._result_returns = topology, device, result_returns
+    def __init__(
+        self, topology: Topology, device: str, *, result_returns: bool = True, book: RouteBook | None = None
+    ) -> None:
+        self.device = device
+        self._book = book or RouteBook(topology, result_returns=result_returns)
         self._known = {d.id for d in topology.devices}
+        self._links = {(link.src, link.dst) for link in topology.links}
         self._ways: dict[tuple[str, str], tuple[str, ...]] = {}
         self._toward: dict[str, tuple[str, ...]] = {}
+        # Links that are down: those between hosts that pass things on, and those of each UE at the edge.
+        self._cut: frozenset[Key] = NONE
+        self._cut_edge: dict[str, frozenset[Key]] = {}
         self.up = {device}
         self._ahead: dict[str, tuple[str, ...]] | None = None
 
@@ -32,19 +41,44 @@ class Peers:
         self._ahead = None
         return True
 
+    def set_link(self, src: str, dst: str, *, up: bool) -> bool:
+        """A link came or went, as in a handover; whether that changed anything here."""
+        edge = next((end for end in (src, dst) if end in self._book.edges), "")
+        cut = self._cut_edge.get(edge, NONE) if edge else self._cut
+        if (src, dst) not in self._links or ((src, dst) not in cut) == up:
+            return False
+        cut = cut - {(src, dst)} if up else cut | {(src, dst)}
+        if edge:
+            self._cut_edge[edge] = cut
+        else:
+            self._cut = cut
+        if not edge or self.device in (src, dst):
+            self._ahead = None
+        else:
+            self._ways = {key: way for key, way in self._ways.items() if key[0] != edge}
+            self._toward.pop(edge, None)
+        return True
+
     def _derived(self) -> dict[str, tuple[str, ...]]:
         if self._ahead is None:
-            down = tuple(DeviceState(id=d.id, up=False) for d in self._topology.devices if d.id not in self.up)
-            self._conditions = Conditions(devices=down)
+            book, here = self._book, self.device
             self._ways, self._toward = {}, {}
-            self._ahead = feasible_next_hops(self._topology, self._conditions, result_returns=self._result_returns)
-            self._nexts = self._ahead[self.device]
-            self._children = tuple(id for id, onward in self._ahead.items() if self.device in onward and id in self.up)
-            self._downstream = _all_ahead(self._ahead, self.device)
-            self._end = self.device
+            self._down = frozenset(self._known - self.up - book.edges)
+            self._ahead = book.next_hops(here, self._down, self._cut | self._cut_edge.get(here, NONE))
+            self._nexts = self._ahead[here]
+            inner = [id for id, onward in self._ahead.items() if here in onward and id in self.up]
+            edges = [ue for ue in sorted(book.cells) if ue in self.up and ue != here and here in self._cells(ue)]
+            self._children = (*inner, *(ue for ue in edges if ue not in inner))
+            self._downstream = _all_ahead(self._ahead, (here,))
+            self._end = here
             while self._ahead[self._end]:
                 self._end = self._ahead[self._end][0]
         return self._ahead
+
+    def _cells(self, ue: str) -> tuple[str, ...]:
+        """Where a UE at the edge may go next."""
+        cut = self._cut_edge.get(ue, NONE)
+        return tuple(cell for cell in self._book.cells.get(ue, ()) if (ue, cell) not in cut and (cell, ue) not in cut)
 
     @property
     def nexts(self) -> tuple[str, ...]:
@@ -84,7 +118,10 @@ class Peers:
         ahead = self._derived()
         found = self._toward.get(source)
         if found is None:
-            on_way = {source, *_all_ahead(ahead, source)} if source in ahead and source in self.up else set()
+            on_way: set[str] = set()
+            if source in self.up:
+                starts = (source,) if source in ahead else tuple(c for c in self._cells(source) if c in self.up)
+                on_way = {source, *starts, *_all_ahead(ahead, starts)}
             found = self._toward[source] = tuple(child for child in self._children if child in on_way)
         return found
 
@@ -99,10 +136,9 @@ class Peers:
         self._derived()
         key = device, without
         if key not in self._ways:
-            conditions = self._conditions
-            if without:
-                conditions = Conditions(devices=(*conditions.devices, DeviceState(id=without, up=False)))
-            ahead = parents(self._topology, device, conditions, result_returns=False)
+            down = self._down | {without} if without else self._down
+            cut = self._cut | self._cut_edge.get(device, NONE) | self._cut_edge.get(self.device, NONE)
+            ahead = self._book.toward(device, self.device, down, cut)
             way = _follow(ahead, self.device)
             self._ways[key] = way if way[-1:] == (device,) else ()
         return self._ways[key]
@@ -117,10 +153,10 @@ def _follow(ahead: dict[str, str | None], start: str) -> tuple[str, ...]:
     return tuple(way)
 
 
-def _all_ahead(ahead: dict[str, tuple[str, ...]], start: str) -> tuple[str, ...]:
-    """Every host that the next hops from `start` lead to, each after all that lead to it."""
+def _all_ahead(ahead: dict[str, tuple[str, ...]], starts: Sequence[str]) -> tuple[str, ...]:
+    """Every host that the next hops from `starts` lead to, each after all that lead to it."""
     order: list[str] = []
-    seen: set[str] = set()
+    seen = set(starts)
 
     def visit(host: str) -> None:
         for onward in ahead[host]:
@@ -129,5 +165,6 @@ def _all_ahead(ahead: dict[str, tuple[str, ...]], start: str) -> tuple[str, ...]
                 visit(onward)
         order.append(host)
 
-    visit(start)
-    return tuple(reversed(order[:-1]))
+    for start in starts:
+        visit(start)
+    return tuple(host for host in reversed(order) if host not in starts)
