@@ -72,6 +72,15 @@ class PeerDown:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """The link `src -> dst` came up or went down, as in a handover; whoever routes over it hears of it."""
+
+    src: str
+    dst: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SplitCostArrived:
     src: str
     message: SplitCost
@@ -142,7 +151,7 @@ class GatherState:
 
 
 Event = (
-    Submit | Cancel | FrameArrived | StageDone | StageRaised | TimerFired | PeerUp | PeerDown
+    Submit | Cancel | FrameArrived | StageDone | StageRaised | TimerFired | PeerUp | PeerDown | LinkChanged
     | SplitCostArrived | WaveAsked | LinkMeasured | PlanPinned | TrainingPinned | TrainStep | GatherState
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from airloom.engine.events import (
     Effect,
     Event,
     FrameArrived,
+    LinkChanged,
     LinkMeasured,
     PeerDown,
     PeerUp,
@@ -36,6 +37,7 @@ from airloom.engine.pinned import PARTIAL_TIMER, Pinned
 from airloom.engine.post import Post, device_name
 from airloom.engine.repair import RepairController
 from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, HOLD_TIMER, LOCAL_TIMER, Requests
+from airloom.engine.routebook import RouteBook
 from airloom.engine.tasks import Tasks
 from airloom.engine.wave import REFRESH_TIMER, TOGETHER_TIMER, WAVE_TIMER, Wave
 from airloom.errors import WireError
@@ -81,19 +83,26 @@ class Host:
 
     Args:
         forecasters: of links by (src, dst), in place of those that the configuration asks for.
+        book: routes, where several hosts of one topology share a process.
 
     Raises:
         ProfileMismatch, Infeasible: the contract is of another model, or cannot be kept.
         ConfigError: the objective cannot be decided host by host.
     """
 
-    def __init__(self, config: HostConfig, *, forecasters: Mapping[tuple[str, str], Forecaster] | None = None) -> None:
+    def __init__(
+        self,
+        config: HostConfig,
+        *,
+        forecasters: Mapping[tuple[str, str], Forecaster] | None = None,
+        book: RouteBook | None = None,
+    ) -> None:
         self.config = config
         self._out = out = Outbox(config.device)
         self.codings = Codings(config)
         self.repair = RepairController(self.codings, config)
         self._passages = Passages(memory_s=config.memory_s)
-        self._peers = Peers(config.topology, config.device, result_returns=config.result_returns)
+        self._peers = Peers(config.topology, config.device, result_returns=config.result_returns, book=book)
         self._wave = Wave(config, self._peers, out, forecasters)
         self._jobs = Jobs(config, self._passages, self.codings, out)
         self._jobs.on_load = self._wave.on_load
@@ -145,6 +154,11 @@ class Host:
                 self._peer(event.peer, up=True)
             case PeerDown():
                 self._peer(event.peer, up=False)
+            case LinkChanged():
+                if self._peers.set_link(event.src, event.dst, up=event.up):
+                    self._wave.on_ways(event.src)
+                    if event.up:
+                        self._requests.on_way_back()
             case PlanPinned():
                 self._pinned.pin(event.plan)
         self._wave.trace()

@@ -224,6 +224,14 @@ class Wave:
         for src in [src for src in self._early if src in self._nexts]:
             self._take(src, self._early.pop(src))
 
+    def on_ways(self, src: str) -> None:
+        """A link from `src` came or went, and with it perhaps next hosts here, or a host upstream."""
+        if self._peers.nexts != self._nexts:
+            self._turn()
+            self._accord()
+        if self._policy.spontaneous and src in self._peers.children:
+            self._speak(self._index[src])
+
     def on_link(self, measured: LinkMeasured) -> None:
         key = self.links.take(measured, self._out.now_s)
         if key is None:
