@@ -91,6 +91,8 @@ def solve_exact(problem: VectorProblem, gap: float = 0.0, *, room: int = ROOM) -
     if best.value - proven > max(gap, _SLACK) * abs(best.value):
         proven = max(proven, _close(grid, multipliers, allowed, best, gap, room))
     left = max((best.value - proven) / abs(best.value), 0.0) if best.value else 0.0
+    if left <= gap * (1.0 + ROUNDING):
+        left = min(left, gap)  # what rounding added
     return outcome(problem, best.path.stops, best.path.ways, 0.0 if left <= ROUNDING else left)
 
 

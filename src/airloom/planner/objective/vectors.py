@@ -317,6 +317,8 @@ def _crossing(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping
 
 def _ways_over(hops: Sequence[HopCost], cut: int) -> list[list[list[Option]]]:
     """What each hop may do where hosts between them run nothing: a list of legs for each coding (`best_crossing`)."""
+    if not all(hop.options[cut] for hop in hops):
+        return []  # as in `Problem.chain_s`
     found = []
     last = len(hops) - 1
     for coding in (
