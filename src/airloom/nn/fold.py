@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from airloom.core.graph import ModelGraph, Operator
 from airloom.core.profile import Modules
 from airloom.nn.program import LocalRef, ParameterRef, TensorRef, decode
@@ -109,3 +112,18 @@ def _described(graph: ModelGraph, starts: tuple[int, ...]) -> Modules:
         input_nbytes=nbytes(read & before),
         output_nbytes=nbytes(live & later),
     )
+
+
+def folded(per_operator: NDArray[np.float64], modules: Modules | None) -> NDArray[np.float64]:
+    """`[L]` times in which all modules are alike: each operator of a module has the mean over the modules.
+
+    Modules run the same code on the same weights, so that what tells their times apart is chance; sums over whole
+    modules stay what they were.
+    """
+    if modules is None:
+        return per_operator
+    first, last = modules.starts[0], modules.starts[-1]
+    result = per_operator.copy()
+    one = per_operator[first:last].reshape(modules.count, modules.length).mean(axis=0)
+    result[first:last] = np.tile(one, modules.count)
+    return result

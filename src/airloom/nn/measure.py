@@ -26,7 +26,7 @@ from airloom.core.value import Basis
 from airloom.errors import ConfigError, UserError
 from airloom.nn.captured import Captured
 from airloom.nn.executor import StageExecutor, tensor_to_bytes
-from airloom.nn.fold import find_modules
+from airloom.nn.fold import find_modules, folded
 from airloom.nn.machine import this_machine
 from airloom.nn.program import DTYPES
 
@@ -101,8 +101,9 @@ def measure(
             break
 
     per_op = np.array(op_rows)
-    compute_s = np.median(per_op, axis=0)
-    spread_s = np.subtract(*np.percentile(per_op, [75, 25], axis=0))
+    modules = find_modules(graph)
+    compute_s = folded(np.median(per_op, axis=0), modules)
+    spread_s = folded(np.subtract(*np.percentile(per_op, [75, 25], axis=0)), modules)
     stage_s = np.median(np.array(stage_rows), axis=0)
     elapsed = np.concatenate([[0.0], np.cumsum(compute_s)])
     seen = 1 + len(fitted)
