@@ -21,6 +21,7 @@ from airloom.core.tolerance import Contract
 from airloom.core.trace import Event
 from airloom.engine.config import HostConfig, WavePolicy
 from airloom.engine.host import Host
+from airloom.engine.routebook import RouteBook
 from airloom.playing.schemes import AIRLOOM, TITLES, topology_of
 from airloom.playing.users import Users, Watched
 from airloom.radio.cell.network import ScenarioNetwork
@@ -161,7 +162,7 @@ def play_scheme(
             repair_rounds=what.repair_rounds,
             sink=sink,
             next_after=users.next_after,
-            make_host=Host if oracles is None else oracles.host,
+            make_host=None if oracles is None else oracles.host,
             known_from_start=True,
             instant_control=replan == "ideal",
         )
@@ -196,9 +197,9 @@ class _Oracles:
         self._rng = np.random.default_rng([what.drawn_from, _ORACLE_STREAM])
         self.rate_at: Callable[[str, str, float], float] = lambda src, dst, at_s: 0.0
 
-    def host(self, config: HostConfig) -> Host:
+    def host(self, config: HostConfig, book: RouteBook) -> Host:
         links = [(a.src, a.dst) for a in config.topology.links if config.device in (a.src, a.dst)]
-        return Host(config, forecasters={link: self._oracle(*link) for link in links})
+        return Host(config, forecasters={link: self._oracle(*link) for link in links}, book=book)
 
     def _oracle(self, src: str, dst: str) -> Oracle:
         return Oracle(lambda at_s: self.rate_at(src, dst, at_s), self._error, self._rng)

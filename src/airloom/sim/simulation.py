@@ -41,6 +41,7 @@ from airloom.engine.events import (
     Execute,
     Finish,
     FrameArrived,
+    LinkChanged,
     LinkMeasured,
     PeerDown,
     PeerUp,
@@ -57,6 +58,7 @@ from airloom.engine.events import (
 )  # fmt: skip
 from airloom.engine.host import Host
 from airloom.engine.messages import Allowance, Frame, Parcel
+from airloom.engine.routebook import RouteBook
 from airloom.errors import RequestError
 from airloom.planner.pricing import FRAMED, profile_of
 from airloom.radio.link import LinkModel, QueuedLink, link_model, loss_process
@@ -154,13 +156,15 @@ class Simulation:
         probe_s: float | None = 0.5,
         sink: Callable[[TraceEvent], None] | None = None,
         next_after: Callable[[str, float], Arrival | None] | None = None,
-        make_host: Callable[[HostConfig], Host] = Host,
+        make_host: Callable[[HostConfig, RouteBook], Host] | None = None,
         known_from_start: bool = False,
         instant_control: bool = False,
     ) -> None:
         by_device = {"": profiles} if isinstance(profiles, Profile) else profiles
         self._topology, self._pinned, self._framing = topology, pinned, framing
-        self._detect_s, self._probe_s, self._make_host = detect_s, probe_s, make_host
+        self._detect_s, self._probe_s = detect_s, probe_s
+        self._book = RouteBook(topology, result_returns=result_returns)
+        self._make_host = make_host or _host
         self._configs = {
             device.id: HostConfig(
                 device=device.id, topology=topology, profile=profile_of(device.id, by_device), framing=framing,
@@ -317,7 +321,11 @@ class Simulation:
             return
         self._emit("condition", msgspec.to_builtins(move), self._topology.source)
         for state in move.links:
-            self._change_link(state)
+            carrier = self._carriers[state.src, state.dst]
+            was_up = carrier.up
+            carrier.change(state)
+            if state.up != was_up:
+                self._tell_of_link(LinkChanged(state.src, state.dst, state.up))
         for state in move.devices:
             self._change_device(state)
 
@@ -326,13 +334,16 @@ class Simulation:
         self._emit("condition", msgspec.to_builtins(change), self._topology.source)
         links = {(state.src, state.dst): state for state in change.links}
         for key in self._carriers:
-            self._change_link(links.get(key, LinkState(src=key[0], dst=key[1])))
+            self._carriers[key].change(links.get(key, LinkState(src=key[0], dst=key[1])))
         devices = {state.id: state for state in change.devices}
         for device in self._topology.devices:
             self._change_device(devices.get(device.id, DeviceState(id=device.id)))
 
-    def _change_link(self, state: LinkState) -> None:
-        self._carriers[state.src, state.dst].change(state)
+    def _tell_of_link(self, event: LinkChanged) -> None:
+        """All who route over it hear of it: not the UEs at other links."""
+        for device in list(self._nodes):
+            if device not in self._book.edges or device in (event.src, event.dst):
+                self._tell(device, event)
 
     def _change_device(self, state: DeviceState) -> None:
         self._states[state.id] = state
@@ -357,7 +368,7 @@ class Simulation:
 
     def _start(self, device: str, *, announce_s: float, known: tuple[str, ...] = ()) -> None:
         config = self._configs[device]
-        host = self._make_host(config)
+        host = self._make_host(config, self._book)
         executor = VirtualExecutor(
             self._clock, config.profile, self._blank[device], host.codings, factor=config.own.factor,
             done=lambda event: self._tell(device, event, node),
@@ -485,6 +496,10 @@ class Simulation:
     ) -> None:
         now_s = self._clock.now_s
         self._sink(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
+
+
+def _host(config: HostConfig, book: RouteBook) -> Host:
+    return Host(config, book=book)
 
 
 def _at(arrival: Arrival) -> float:
