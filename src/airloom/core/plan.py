@@ -90,10 +90,25 @@ class PlanCost(Value, frozen=True):
         return self.limit is None or self.predicted <= self.limit * (1.0 + 1e-9)
 
 
+class PlanPart(Value, frozen=True):
+    """A part of what a plan predicts: "forward", "backward", "moves" and the like; the parts add up to it.
+
+    Attributes:
+        nbytes: on the wire, of what travels.
+        basis: of the seconds.
+    """
+
+    name: str
+    predicted_s: float
+    nbytes: float = 0.0
+    basis: Basis = "modelled"
+
+
 class Alternative(Value, frozen=True):
     """A plan that lost, and by how much.
 
     Attributes:
+        chain: its devices where they are not the plan's; empty where they are.
         scheme: the baseline, the other solver ("convex") or the like; "" for a runner-up.
         costs: in the metrics of the plan beside which it stands.
     """
@@ -102,6 +117,7 @@ class Alternative(Value, frozen=True):
     predicted_s: float
     scheme: str = ""
     costs: tuple[PlanCost, ...] = ()
+    chain: tuple[str, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -124,6 +140,7 @@ class Plan(Value, frozen=True, dict=True):
         costs: what it costs in the metrics of the objective, best effort first, then latency and energy where known.
         gap: proven bound on how far, relative, its best-effort cost lies above the optimum's; None where
             the solver proves none.
+        parts: what a training step, or a step whose parameters travel, is made of; empty for plain requests.
     """
 
     model: str
@@ -146,4 +163,5 @@ class Plan(Value, frozen=True, dict=True):
     objective: Objective | None = None
     costs: tuple[PlanCost, ...] = ()
     gap: float | None = None
+    parts: tuple[PlanPart, ...] = ()
     schema: int = SCHEMA_VERSION
