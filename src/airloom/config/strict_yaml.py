@@ -60,6 +60,18 @@ def parse(text: str, type_: type[T], *, where: str, hint: str = "") -> T:
         where: the file, for errors.
         hint: what to do where there is nothing in it.
     """
+    return convert(_loaded(text, where=where, hint=hint), type_, where=where)
+
+
+def parse_mapping(text: str, *, where: str, hint: str = "") -> dict[Any, Any]:
+    """YAML text as the plain mapping that it is, to see what kind of file this is."""
+    data = _loaded(text, where=where, hint=hint)
+    if not isinstance(data, dict):
+        raise ConfigError(f"expected a mapping, got {type(data).__name__}", where=where)
+    return data
+
+
+def _loaded(text: str, *, where: str, hint: str) -> Any:
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506  (a subclass of the safe loader)
     except yaml.MarkedYAMLError as error:
@@ -70,7 +82,7 @@ def parse(text: str, type_: type[T], *, where: str, hint: str = "") -> T:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
     if data is None:
         raise ConfigError(f"empty: {hint}" if hint else "empty", where=where)
-    return convert(data, type_, where=where)
+    return data
 
 
 def convert(data: Any, type_: type[T], *, where: str, strict: bool = True) -> T:

@@ -31,7 +31,9 @@ from airloom.errors import ConfigError
 _EMPTY = "write one by hand (docs/formats.md) or start with `airloom init`"
 
 
-class _Power(Entry, frozen=True):
+class PowerEntry(Entry, frozen=True):
+    """Power figures as people write them."""
+
     idle: Quantity = 0
     busy: Quantity = 0
     radio_per_bit: Quantity = 0
@@ -50,7 +52,7 @@ class DeviceEntry(Entry, frozen=True):
     profile: str = ""
     memory: Quantity | None = None
     computes: bool = True
-    power: _Power = _Power()
+    power: PowerEntry = PowerEntry()
     price: Quantity = 0
     address: str = ""
 
@@ -179,7 +181,7 @@ def build_device(entry: DeviceEntry, place: str, base: Path) -> Device:
     )
 
 
-def _power(entry: _Power, place: str) -> Power:
+def _power(entry: PowerEntry, place: str) -> Power:
     power = Power(
         idle_w=units.parse_watts(entry.idle, where=f"{place}.idle"),
         busy_w=units.parse_watts(entry.busy, where=f"{place}.busy"),
