@@ -25,7 +25,8 @@ class FrameKind(IntEnum):
 class Mode(IntEnum):
     INFERENCE = 0  # live sets of a split model
     WEIGHTS = 1  # a state dict on its way through federated learning
-    # Split training (`engine.training`): `Frame.request` is the step, `transfer` the index of the device it is for.
+    # Split training (`engine.training`): `Frame.request` is the step, `transfer` the index of the device it is for,
+    # `coding` that of the device it is from.
     FORWARD = 2  # a live set and the labels, on their way to the next stage
     BACKWARD = 3  # gradients of a live set, on their way to the stage before
     PARAMETERS = 4  # weights and their optimiser's state: TASK to their new host, RESULT to the source
@@ -59,6 +60,9 @@ class Frame(Value, frozen=True):
         drop_bp: accuracy that this request has lost so far in 1/10000, predicted and rounded up,
             the blob at hand not counted; `UNKNOWN_DROP` where nobody can say.
         gone_bp: share of the blob's blocks that earlier hops lost, in 1/10000, rounded up.
+        left: of each bound of the objective, in the order of its metrics, what the hosts from here on may
+            spend (s, J, bytes, money; float32 on the wire); empty where there is none. At most two, and
+            none in frames of a pinned plan, whose fields they use.
         tensors: ids and payload bytes, in the order in which the data follows.
     """
 
@@ -75,6 +79,7 @@ class Frame(Value, frozen=True):
     coding: int = 0
     drop_bp: int = 0
     gone_bp: int = 0
+    left: tuple[float, ...] = ()
     tensors: tuple[tuple[int, int], ...] = ()
 
 

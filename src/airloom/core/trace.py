@@ -19,6 +19,7 @@ Kind = Literal[
     "link", "load",  # conditions as measured
     "peer",  # a host came or went
     "drop",  # bytes refused, by reason
+    "moved",  # training: weights were brought to their hosts, or home
     "condition",  # the emulated network was changed on purpose
 ]  # fmt: skip
 

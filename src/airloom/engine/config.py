@@ -10,6 +10,7 @@ from airloom.core.objective import LATENCY, Objective
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Device, Topology
+from airloom.core.training import TrainingSpec
 from airloom.core.value import Value
 
 
@@ -72,6 +73,7 @@ class HostConfig(Value, frozen=True, dict=True):
         pinned_fallback: what a source does while a device of its pinned plan is down: run the
             whole model itself, or follow the tables.
         contract: the accuracy to keep and what each cut bears; None carries every cut raw and whole.
+        training: what is optimised and how, on hosts that train; None on those that answer requests.
         objective: what every host's table is to be good at.
         forecast: how links are priced for the moment at which a task will use them; None takes them as
             they were last measured.
@@ -91,6 +93,7 @@ class HostConfig(Value, frozen=True, dict=True):
     attempts: AttemptPolicy = AttemptPolicy()
     wave: WavePolicy = WavePolicy()
     contract: Contract | None = None
+    training: TrainingSpec | None = None
     objective: Objective = LATENCY
     forecast: ForecastPolicy | None = None
 

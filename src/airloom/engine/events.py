@@ -119,13 +119,14 @@ class TrainingPinned:
 
     Attributes:
         plan: `plan.epoch` is higher than that of any plan before it.
-        from_source: the weights and their state are at the source, not at the hosts of the plan before.
-        state: at the source, with `from_source`: what to begin with (`core.training.state_id`).
+        before: the plan by which weights lie where they are; None: every host has those of the model's file.
+        state: at the source, which has a stage in `before`: what that stage is to begin with, in place of
+            what is there (a checkpoint, `core.training.state_id`).
     """
 
     plan: Plan
     step: int = 0
-    from_source: bool = False
+    before: Plan | None = None
     state: Parcel | None = None
 
 

@@ -15,6 +15,7 @@ from airloom.engine.events import (
     Effect,
     Event,
     FrameArrived,
+    GatherState,
     LinkChanged,
     LinkMeasured,
     PeerDown,
@@ -25,6 +26,8 @@ from airloom.engine.events import (
     StageRaised,
     Submit,
     TimerFired,
+    TrainingPinned,
+    TrainStep,
     WaveAsked,
 )  # fmt: skip
 from airloom.engine.jobs import LOAD_TIMER, Job, Jobs
@@ -39,6 +42,7 @@ from airloom.engine.repair import RepairController
 from airloom.engine.requests import ATTEMPT_TIMER, DEADLINE_TIMER, HOLD_TIMER, LOCAL_TIMER, Requests
 from airloom.engine.routebook import RouteBook
 from airloom.engine.tasks import Tasks
+from airloom.engine.training.training import FIRST_JOB, MODES, TRAINING_TIMER, Training
 from airloom.engine.wave import REFRESH_TIMER, TOGETHER_TIMER, WAVE_TIMER, Wave
 from airloom.errors import WireError
 from airloom.radio.forecast.forecaster import Forecaster
@@ -113,6 +117,7 @@ class Host:
         attempts = Attempts(
             config, self._peers, self._wave, self._pinned, self._tasks, self._jobs, self._post, self._passages, out
         )
+        self._training = None if config.training is None else Training(config, config.training, self._peers, out)
         self._requests = Requests(config, attempts, self.codings, out)
 
     def start(self, now_s: float, known: Iterable[str] = ()) -> list[Effect]:
@@ -128,8 +133,16 @@ class Host:
         """What to do about `event`, in order. Never raises on what a network can bring."""
         self._out.open(now_s)
         match event:
+            case FrameArrived() if event.frame.mode in MODES:
+                if self._training is None:
+                    out = self._out
+                    out.drop("this host does not train", event.frame.request, event.frame.attempt, src=event.src)
+                else:
+                    self._training.arrived(event.src, event.frame, event.parcel)
             case FrameArrived():
                 self._frame(event)
+            case StageDone() | StageRaised() if self._training is not None and event.job >= FIRST_JOB:
+                self._training.job_over(event)
             case StageDone():
                 self._stage_done(event)
             case StageRaised():
@@ -161,6 +174,10 @@ class Host:
                         self._requests.on_way_back()
             case PlanPinned():
                 self._pinned.pin(event.plan)
+            case TrainingPinned() if self._training is not None:
+                self._training.pin(event)
+            case TrainStep() | GatherState() if self._training is not None:
+                self._training.ask(event)
         self._wave.trace()
         return self._out.take()
 
@@ -267,6 +284,8 @@ class Host:
             self._jobs.on_timer()
         elif kind == PARTIAL_TIMER:
             self._pinned.on_timer(key[1:])
+        elif kind == TRAINING_TIMER and self._training is not None:
+            self._training.on_timer()
 
     def _peer(self, peer: str, *, up: bool) -> None:
         if not self._peers.set_up(peer, up=up):
@@ -281,3 +300,5 @@ class Host:
         else:
             self._post.peer_down(peer)
             self._requests.on_peer_down(peer)
+            if self._training is not None:
+                self._training.peer_down(peer)

@@ -62,8 +62,11 @@ class RepairController:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything may ever stay missing; without a contract nothing is."""
-        return self._codings.contract is not None
+        """Whether receivers ask here: something may stay missing, or nothing ever may, however often it is asked for.
+
+        Without a contract or training they repair as their own limits say.
+        """
+        return self._codings.contract is not None or self._config.training is not None
 
     def allow(self, src: str, frame: Frame, blocks: int, loss: float) -> Allowance:
         """What to ask for of a message of `blocks` blocks from the neighbour `src`, at this loss of blocks."""
