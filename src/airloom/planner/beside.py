@@ -17,7 +17,7 @@ from airloom.planner.chain import solve
 from airloom.planner.modes import Pricer
 from airloom.planner.objective.outcome import Unreachable, outcome
 from airloom.planner.objective.solvers import solve_objective
-from airloom.planner.objective.vectors import vectors
+from airloom.planner.objective.vectors import metrics_of, vectors
 from airloom.planner.planning import roles_of
 from airloom.planner.pricing import profile_of
 from airloom.planner.recurrent import module_problem
@@ -73,15 +73,12 @@ def beside(
 def _solved(problem: Problem, objective: Objective | None, topology: Topology, scheme: str) -> Alternative | None:
     """The plan of the same objective under other prices, or the closest to it; None where nothing is possible."""
     try:
-        if objective is None:
-            best = solve(problem)
-            return Alternative(stops=best.stops, predicted_s=best.seconds, scheme=scheme)
-        found = solve_objective(problem, with_latency(objective), roles_of(topology))
+        best = solve(problem) if objective is None else solve_objective(problem, objective, roles_of(topology)).solution
     except Unreachable as error:
-        found = error.closest
+        best = error.closest.solution
     except Infeasible:
         return None
-    return Alternative(found.solution.stops, found.solution.seconds, scheme, found.plan_costs)
+    return _assigned(problem, best.stops, objective, topology, scheme)
 
 
 def _assigned(
@@ -99,6 +96,6 @@ def _assigned(
 
 def with_latency(objective: Objective) -> Objective:
     """The objective, and latency without a bound where it does not name it, so that every alternative tells it."""
-    if any(item.metric == "latency" for item in (*objective.minimize, *objective.require)):
+    if "latency" in metrics_of(objective):
         return objective
     return msgspec.structs.replace(objective, require=(*objective.require, Bound("latency", float("inf"))))

@@ -5,10 +5,12 @@ A `Pricer` prices any path under them, so that whoever chooses the path, solves 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airloom.core.framing import Framing
+from airloom.core.objective import Objective
 from airloom.core.plan import PlanPart
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
@@ -17,7 +19,10 @@ from airloom.core.topology import Conditions, Topology
 from airloom.core.value import Basis
 from airloom.errors import ConfigError
 from airloom.planner.collaborative import Collaboration, parameter_hauls, with_parameters
+from airloom.planner.planning import roles_of
 from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of
+from airloom.planner.route import chain, feasible_next_hops
+from airloom.planner.routing import Route, best_route, check_route, every_next_hop
 from airloom.planner.training import Training, TrainingCosts, training_costs
 
 
@@ -176,3 +181,44 @@ class Pricer:
             for id in devices
         )
         return "measured" if measured else "modelled"
+
+
+def chosen_route(price: Pricer, objective: Objective | None) -> tuple[Route, tuple[str, ...]]:
+    """The path that a plan takes, and the one of the nominal figures (`route.chain`).
+
+    Raises:
+        NoRoute: the topology has no path from source to sink, or the path by hand has a link that is not there.
+        ConfigError: the path by hand cannot be one.
+        Infeasible: the limits leave no plan on any path.
+    """
+    topology, conditions, modes = price.topology, price.conditions, price.modes
+    back = price.result_returns or modes.training is not None  # gradients need the links back too
+    if modes.route:
+        by_hand = check_route(modes.route, topology, conditions, result_returns=back)
+        return Route(by_hand, 1), by_hand
+    nominal = chain(topology, conditions=conditions, result_returns=back)
+    if modes.any_route:
+        ways = every_next_hop(topology, conditions, result_returns=back)
+        # The usual next hop goes first, so that of equals the usual path is taken.
+        first = dict(itertools.pairwise(nominal))
+        ways = {id: tuple(sorted(dsts, key=lambda dst: dst != first.get(id))) for id, dsts in ways.items()}
+    else:
+        ways = feasible_next_hops(topology, conditions, result_returns=back)
+    route = best_route(
+        topology.source,
+        ways,
+        price,
+        objective=objective,
+        roles=roles_of(topology),
+        separable=price.contract is None,
+    )
+    return route, nominal
+
+
+def route_notes(route: Route, modes: Modes) -> tuple[str, ...]:
+    """What to tell people of the choice of the path: nothing where there was none."""
+    if modes.route or route.considered < 2:
+        return ()
+    if route.proven:
+        return (f"path {' - '.join(route.chain)}: the best of {route.considered}",)
+    return (f"path {' - '.join(route.chain)}: the best of the {route.considered} paths looked at, not proven",)
