@@ -54,11 +54,11 @@ def proof(plan: Plan) -> str:
         if plan.gap <= 1e-9:
             return "exact solver: optimal, proven"
         return f"exact solver: within {100 * plan.gap:.2g} % of the optimum, proven"
+    if not bounded:
+        return f"{solver} solver: without bounds the least weighted sum, proven"
     if solver == "convex":
-        return "convex solver (HiveMind, Eq. 12): no proof, and " + (
-            "it cannot promise bounds" if bounded else "without bounds it is the linear one"
-        )
-    return "linear solver (HiveMind, Eq. 11): optimal for the weighted sum" + (", blind to bounds" if bounded else "")
+        return "convex solver (HiveMind, Eq. 12): no proof, and it cannot promise bounds"
+    return "linear solver (HiveMind, Eq. 11): least weighted sum of all metrics, it cannot promise bounds"
 
 
 def broken(plan: Plan) -> str:
@@ -87,10 +87,10 @@ def alternatives_table(plan: Plan) -> str:
             rows.append((title, "not possible within the limits"))
             continue
         amounts = {cost.name: format_amount(cost.name, cost.predicted) for cost in other.costs}
-        if other.stops == plan.stops and _same(plan, other):
+        if other.stops == plan.stops and not other.chain and _same(plan, other):
             rows.append((title, "the same"))
             continue
-        row = [title, placement(plan.chain, other.stops), *(amounts.get(name, "") for name in names)]
+        row = [title, placement(other.chain or plan.chain, other.stops), *(amounts.get(name, "") for name in names)]
         rows.append(tuple([*row, "kept" if other.kept else "broken"] if bounded else row))
     header = ("beside it", "stages", *names, *(("bounds",) if bounded else ()))
     return table(rows, header, align="ll" + "r" * len(names) + ("l" if bounded else ""))
@@ -105,6 +105,7 @@ def _same(plan: Plan, other: Alternative) -> bool:
 def titled(plan: Plan) -> list[tuple[str, Alternative | None]]:
     """The alternatives with titles for people, those that everybody knows first; None where one is not possible."""
     from airloom.planner.baselines import TITLES
+    from airloom.planner.beside import TITLES_BESIDE
     from airloom.planner.decide import LINK_ADAPTATION
     from airloom.planner.deciding import LEAST_LATENCY
 
@@ -115,6 +116,7 @@ def titled(plan: Plan) -> list[tuple[str, Alternative | None]]:
         "convex": "convex solver",
         "linear": "linear solver",
         LINK_ADAPTATION: "MCS at 10 % BLER",
+        **TITLES_BESIDE,
     }
     by_scheme = {other.scheme: other for other in plan.alternatives if other.scheme}
     found: list[tuple[str, Alternative | None]] = []

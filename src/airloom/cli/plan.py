@@ -253,10 +253,11 @@ def _span(start: int, stop: int) -> str:
 def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
     from airloom.cli.costs import placement
     from airloom.planner.baselines import TITLES as BASELINES
+    from airloom.planner.beside import TITLES_BESIDE
     from airloom.planner.decide import LINK_ADAPTATION
     from airloom.units import format_percent, format_seconds
 
-    titles = {**BASELINES, LINK_ADAPTATION: "MCS at 10 % BLER"}
+    titles = {**BASELINES, LINK_ADAPTATION: "MCS at 10 % BLER", **TITLES_BESIDE}
     rows: list[tuple[str, ...]] = []
     by_scheme = {other.scheme: other for other in plan.alternatives if other.scheme}
     for name, title in BASELINES.items():
@@ -271,7 +272,7 @@ def _alternative_rows(plan: Plan) -> list[tuple[str, ...]]:
         rows.append(
             (
                 titles[other.scheme] if other.scheme else f"runner-up {runner_up}",
-                placement(plan.chain, other.stops),
+                placement(other.chain or plan.chain, other.stops),
                 format_seconds(other.predicted_s),
                 f"{format_seconds(more)}{relative}" if more > 0 else "the same",
             )
