@@ -17,6 +17,7 @@ Kind = Literal[
     "repair",  # blocks asked for again
     "wave", "table",  # a split cost message arrived; a host's table changed
     "link", "load",  # conditions as measured
+    "bound",  # nothing that a task may still spend suffices: the way that goes over its bounds least was taken
     "peer",  # a host came or went
     "drop",  # bytes refused, by reason
     "moved",  # training: weights were brought to their hosts, or home

@@ -86,6 +86,10 @@ class Attempts:
             return None
         return self._wave.ask()
 
+    def allowance(self, elapsed_s: float) -> tuple[float, ...]:
+        """What is left of every bound of a request that was submitted `elapsed_s` ago."""
+        return self._wave.allowance(elapsed_s)
+
     def own(self, route: Route | None) -> Route | None:
         """The source's own run, None where the model does not fit it."""
         last = self._config.num_operators

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,10 @@ class Way(NamedTuple):
 
     hop: Hop
     said: SplitCost
+
+
+#: The hop from a host upstream to this one, as far as this one knows it.
+Incoming = Callable[[str], Hop]
 
 
 class Said(NamedTuple):
@@ -61,24 +65,35 @@ class Decision(Protocol):
     def seconds(self, cut: int) -> float:
         """Seconds that the best from `cut` takes; NaN where the costs do not say."""
 
-    def choose(self, cut: int, left: tuple[float, ...]) -> Choice | None:
-        """What to do with a task that is here at `cut` and may spend `left`; None where the limits allow no way."""
+    def choose(self, cut: int, left: tuple[float, ...], came_from: str) -> Choice | None:
+        """What to do with a task that is here at `cut`; None where the limits allow no way.
 
-    def message(self) -> Said:
-        """What this host says upstream."""
+        Args:
+            left: of each bound of the objective, what may still be spent; () is all of it.
+            came_from: the neighbour that sent it, "" where it begins here.
+        """
+
+    def message(self, child: str) -> Said:
+        """What this host says to `child`."""
 
 
 class Decider(Protocol):
     """How a host decides: it makes a `Decision` of what it knows."""
 
+    def allowance(self, elapsed_s: float) -> tuple[float, ...]:
+        """What is left of every bound of a request that began `elapsed_s` ago and has cost nothing else."""
+
+    def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
+        """`left` with `seconds` taken off latency, where that is bounded; nothing falls below 0."""
+
     def accepts(self, message: SplitCost) -> bool:
         """Whether a message has the costs that this host reckons with."""
 
-    def decide(self, host: HostCost, ways: Sequence[Way]) -> Decision: ...
+    def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> Decision: ...
 
 
-class LeastLatency:
-    """The table that brings the result back soonest."""
+class OneNumber:
+    """What is common to deciders whose messages are one number for each cut."""
 
     def __init__(self, num_operators: int) -> None:
         self._num_cuts = num_operators + 1
@@ -86,7 +101,17 @@ class LeastLatency:
     def accepts(self, message: SplitCost) -> bool:
         return message.cost_s.shape == (self._num_cuts,) and not message.labels
 
-    def decide(self, host: HostCost, ways: Sequence[Way]) -> Scalar:
+    def allowance(self, elapsed_s: float) -> tuple[float, ...]:
+        return ()
+
+    def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
+        return left
+
+
+class LeastLatency(OneNumber):
+    """The table that brings the result back soonest."""
+
+    def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> Scalar:
         tails = [way.hop.cost_s + way.said.cost_s.astype(np.float64) for way in ways]
         return Scalar(host, tails, tuple(way.hop for way in ways))
 
@@ -98,13 +123,14 @@ class Scalar:
         host: own costs, in the units of `tails`.
         tails: for each next host, `[L+1]` of the hop and all beyond it.
         in_seconds: whether the numbers are seconds.
-        options: the option for a cut over a hop; None takes the fastest.
+        option: how a cut goes over a hop; None takes the fastest.
     """
 
     def __init__(
-        self, host: HostCost, tails: Sequence[Floats], hops: tuple[Hop, ...], *, in_seconds: bool = True
-    ) -> None:
-        self._hops, self._in_seconds = hops, in_seconds
+        self, host: HostCost, tails: Sequence[Floats], hops: tuple[Hop, ...], *, in_seconds: bool = True,
+        option: Callable[[Hop, int], Option] | None = None,
+    ) -> None:  # fmt: skip
+        self._hops, self._in_seconds, self._option = hops, in_seconds, option
         self._pick: NDArray[np.intp] | None = None
         if not tails:
             tail = np.full(host.num_operators + 1, np.inf)
@@ -126,14 +152,14 @@ class Scalar:
     def seconds(self, cut: int) -> float:
         return float(self.costs[cut]) if self._in_seconds else float("nan")
 
-    def choose(self, cut: int, left: tuple[float, ...]) -> Choice | None:
+    def choose(self, cut: int, left: tuple[float, ...], came_from: str) -> Choice | None:
         if not np.isfinite(self.costs[cut]):
             return None
         stop = self.table.stop_at(cut)
         if stop == len(self.costs) - 1:
             return Choice(stop)
         hop = self._hops[0 if self._pick is None else int(self._pick[stop])]
-        return Choice(stop, hop.dst, hop.option(stop))
+        return Choice(stop, hop.dst, hop.option(stop) if self._option is None else self._option(hop, stop))
 
-    def message(self) -> Said:
+    def message(self, child: str) -> Said:
         return Said(self.costs.astype(np.float32))

@@ -28,12 +28,13 @@ def head(
     transfer: int = -1,
     missing_ppm: int | None = None,
     coding: int = 0,
+    left: tuple[float, ...] = (),
 ) -> Frame:
     """A frame for the same request and attempt as `like`, which has lost what `like` has."""
     return Frame(
         kind=kind, source=like.source, request=like.request, attempt=like.attempt, epoch=like.epoch, cut=cut,
         transfer=transfer, missing_ppm=like.missing_ppm if missing_ppm is None else missing_ppm,
-        coding=coding, drop_bp=like.drop_bp,
+        coding=coding, drop_bp=like.drop_bp, left=left,
         tensors=tuple((id, data.nbytes) for id, data in zip(parcel.tensors, parcel.data, strict=True)),
     )  # fmt: skip
 

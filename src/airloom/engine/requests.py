@@ -80,6 +80,7 @@ class Requests:
         self._input = tuple(zip(config.cut_tensors(0), config.profile.cuts[0].tensor_nbytes, strict=True))
         # Results that took longer than predicted make timeouts longer: the mean of took / expected, at least 1.
         self._surprise = 1.0
+        self._usual_s = 0.0
 
     def __len__(self) -> int:
         return len(self._live)
@@ -253,9 +254,10 @@ class Requests:
 
     def _frame(self, request: Request, number: int, route: Route) -> Frame:
         epoch = route.layout.plan.epoch if route.layout is not None else 0
+        left = () if route.layout is not None else self._attempts.allowance(self._out.now_s - request.submitted_s)
         return Frame(
             kind=FrameKind.TASK, source=self._config.index, request=request.id, attempt=number, epoch=epoch,
-            model=self._codings.key(0), tensors=self._input,
+            model=self._codings.key(0), left=left, tensors=self._input,
         )  # fmt: skip
 
     def _next(self, request: Request, reason: str) -> None:
@@ -294,7 +296,11 @@ class Requests:
 
     def _patience_s(self, tried: Try) -> float:
         policy = self._config.attempts
-        return policy.margin_s + policy.factor * self._surprise * tried.route.predicted_s * (1 + tried.ahead)
+        expected_s = tried.route.predicted_s
+        if expected_s != expected_s:  # the objective's costs do not say: as it usually took, or the source would take
+            expected_s = self._usual_s or self._attempts.own_s() or policy.margin_s
+            return policy.margin_s + policy.factor * expected_s * (1 + tried.ahead)
+        return policy.margin_s + policy.factor * self._surprise * expected_s * (1 + tried.ahead)
 
     def _plan_local(self, request: Request) -> None:
         """Set the time at which the source begins its own run, if that could still meet the deadline."""
@@ -331,6 +337,8 @@ class Requests:
         expected_s = tried.route.predicted_s * (1 + tried.ahead)
         if tried.route.hosts and expected_s > 0 and result is not request.spare:
             self._surprise = max(1.0, self._surprise + 0.2 * (min(took_s / expected_s, 10.0) - self._surprise))
+        if tried.route.hosts and result is not request.spare:
+            self._usual_s += (0.2 if self._usual_s else 1.0) * (took_s / (1 + tried.ahead) - self._usual_s)
         self._out.emit(
             "result",
             {"nbytes": parcel.nbytes, "missing_share": missing_ppm / 1e6, "predicted_s": tried.route.known_s,

@@ -35,20 +35,21 @@ class Speaking:
         self._said_at_s = -np.inf
         self._started: dict[int, int] = {}
 
-    def own_accord(self, say: Callable[[], Said]) -> None:
+    def own_accord(self, say: Callable[[str], Said]) -> None:
         """Something has moved: speak if the message changed enough, now or as soon as that is allowed."""
-        if not self._policy.spontaneous or not self._peers.children:
+        children = self._peers.children
+        if not self._policy.spontaneous or not children:
             return
-        said = say()
+        said = say(children[0])
         if self._said is not None and not _differs(said, self._said, self._policy.cost_change):
             return
         due_s = self._said_at_s + self._policy.min_interval_s
         if self._out.now_s < due_s:
             self._out.start_timer(due_s, WAVE_TIMER)
             return
-        self.at_once(lambda: said)
+        self.at_once(say)
 
-    def at_once(self, say: Callable[[], Said], source: int = -1) -> None:
+    def at_once(self, say: Callable[[str], Said], source: int = -1) -> None:
         """Speak in any case: to everybody upstream, or to those on the way to the host `source`."""
         children = self._peers.children
         if source >= 0:
@@ -56,15 +57,16 @@ class Speaking:
         if not children:
             return
         self._update += 1
-        cost, labels, loss = said = say()
-        if source < 0:
-            self._said = said
-        self._said_at_s = self._out.now_s
-        message = SplitCost(
-            self._config.index, self.sink, self.number, self._graph, cost, self._update, source, labels, loss
-        )
+        here = self._config.index
         for child in children:
+            said = say(child)
+            if source < 0 and child == children[0]:
+                self._said = said
+            message = SplitCost(
+                here, self.sink, self.number, self._graph, said.cost_s, self._update, source, said.labels, said.loss
+            )
             self._out.add(SendSplitCost(child, message))
+        self._said_at_s = self._out.now_s
         self._ahead.said(self._out.now_s)
 
     def next_wave(self, source: int = -1) -> None:
@@ -80,9 +82,9 @@ class Speaking:
 
 
 def _differs(new: Said, old: Said, change: float) -> bool:
-    if _changed(new[0], old[0], change) or len(new[1]) != len(old[1]):
+    if _changed(new.cost_s, old.cost_s, change) or len(new.labels) != len(old.labels):
         return True
-    return any(a.shape != b.shape or _changed(a, b, change) for a, b in zip(new[1], old[1], strict=True))
+    return any(a.shape != b.shape or _changed(a, b, change) for a, b in zip(new.labels, old.labels, strict=True))
 
 
 def _changed(new: NDArray[np.float32], old: NDArray[np.float32], change: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from airloom.core.coding import RAW, parse_coding
 from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
@@ -41,7 +43,11 @@ class Tasks:
         """A stage of the table is over."""
         if job.stop == self._config.num_operators:
             return self._finish(job.frame, parcel)
-        frame = head(FrameKind.TASK, job.frame, parcel, cut=job.stop, coding=self._codings.index(job.encode))
+        late_s = max(0.0, self._out.now_s - job.asked_s - self._wave.own_s(job.start, job.stop))
+        frame = head(
+            FrameKind.TASK, job.frame, parcel, cut=job.stop, coding=self._codings.index(job.encode),
+            left=self._wave.charged(job.left, late_s),
+        )  # fmt: skip
         if job.parent is not None and job.parent in self._wave.nexts:
             self._wave.departed(job.asked_s)
             return self._post.send(job.parent, frame, parcel, mcs=job.mcs)
@@ -58,15 +64,19 @@ class Tasks:
         cut, last = frame.cut, self._config.num_operators
         if cut == last:
             return self._finish(frame, parcel)
-        choice = self._wave.choose(cut)
+        choice = self._wave.choose(cut, frame.left, came_from)
         if choice is not None and choice.stop < last and choice.onward in (None, came_from):
             # Nobody is left to hand over to: hosts that disagree for a moment must not play ball.
             choice = Choice(last)
         if choice is None or not self._wave.can_run(cut, choice.stop):
             line = f"cannot run operators {cut}..{last - 1} here and nobody downstream can: give it memory or a link"
             return self._post.failure(frame, line)
+        if choice.excess > 0.0:
+            excess, stop = round(choice.excess, 6), choice.stop
+            self._out.emit("bound", {"cut": cut, "stop": stop, "excess": excess}, frame.request, frame.attempt)
         if choice.stop == cut and choice.onward is not None:
             option = choice.option
+            frame = msgspec.structs.replace(frame, left=choice.left) if choice.left != frame.left else frame
             if frame.coding:
                 option = self._wave.relayed(choice.onward, cut, self._codings.coding(frame.coding).name)
             if frame.coding or option is None or option.coding == RAW.name:
@@ -82,8 +92,8 @@ class Tasks:
         encode = RAW if option is None else parse_coding(option.coding)
         job = Job(
             self._codings.decoded(frame, parcel) if frame.coding else frame, frame.cut, choice.stop,
-            self._ids[choice.stop], came_from, choice.onward, asked_s=self._out.now_s, decode=decode, encode=encode,
-            mcs=None if option is None else option.mcs,
+            self._ids[choice.stop], came_from, choice.onward, left=choice.left, asked_s=self._out.now_s,
+            decode=decode, encode=encode, mcs=None if option is None else option.mcs,
         )  # fmt: skip
         return self._jobs.run(job, parcel)
 

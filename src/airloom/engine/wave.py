@@ -27,7 +27,7 @@ from airloom.engine.peers import Peers
 from airloom.engine.speaking import WAVE_TIMER, Speaking
 from airloom.planner.pricing import host_cost
 from airloom.radio.forecast.forecaster import Forecaster
-from airloom.wire.splitcost import HEADER_NBYTES
+from airloom.wire.splitcost import split_cost_nbytes
 
 __all__ = ["REFRESH_TIMER", "TOGETHER_TIMER", "WAVE_TIMER", "Wave", "graph_key"]
 
@@ -67,6 +67,7 @@ class Wave:
         self._nexts: tuple[str, ...] = ()
         self._due: int | None = None
         self.complete = -1
+        self._foreseen_s = -float("inf")
         self._decision: Decision | None = None
         self._table: tuple[object, ...] = ()
 
@@ -94,13 +95,22 @@ class Wave:
         assert self._decision is not None
         return self._decision
 
-    def choose(self, cut: int, left: tuple[float, ...] = ()) -> Choice | None:
+    def choose(self, cut: int, left: tuple[float, ...] = (), came_from: str = "") -> Choice | None:
         """What to do with a task that is here at `cut`; None where the limits allow no way.
 
         Args:
             left: of each bound of the objective, what may still be spent; () is all of it.
+            came_from: the neighbour that sent it, "" where it begins here.
         """
-        return self.decision.choose(cut, left)
+        return self.decision.choose(cut, left, came_from)
+
+    def allowance(self, elapsed_s: float = 0.0) -> tuple[float, ...]:
+        """What is left of every bound of a request that began `elapsed_s` ago."""
+        return self._decider.allowance(elapsed_s)
+
+    def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
+        """`left` after `seconds` more than were expected."""
+        return self._decider.charged(left, seconds)
 
     def can_run(self, start: int, stop: int) -> bool:
         """Whether the stage fits this host's memory."""
@@ -160,7 +170,7 @@ class Wave:
         self._said[src] = message
         self._out.emit(
             "wave", {"src": src, "sink": self._device_at(message.sink), "wave": message.wave, "update": message.update,
-                     "wire_nbytes": HEADER_NBYTES + message.cost_s.nbytes,
+                     "wire_nbytes": split_cost_nbytes(message),
                      "cost_s": _finite(message.cost_s[0])},
         )  # fmt: skip
         self._decision = None
@@ -279,7 +289,7 @@ class Wave:
         if table == self._table:
             return
         self._table = table
-        choice = self._decision.choose(0, ())
+        choice = self._decision.choose(0, (), "")
         self._out.emit(
             "table", {"parent": self.parent if choice is None or choice.onward is None else choice.onward,
                       "end": self._peers.end, "wave": self.number, "stop": int(stops[0]), "stops": stops.tolist(),
@@ -319,7 +329,10 @@ class Wave:
         if dst not in self._priced:
             here, now_s = self._config.device, self._out.now_s
             self._priced[dst] = self._hops.price(
-                dst, self.links.at((here, dst), now_s, ahead_s), self.links.at((dst, here), now_s, ahead_s), self.load
+                (here, dst),
+                self.links.at((here, dst), now_s, ahead_s),
+                self.links.at((dst, here), now_s, ahead_s),
+                self.load,
             )
         return self._priced[dst]
 
@@ -335,14 +348,20 @@ class Wave:
 
     def _decide(self, ahead_s: float) -> None:
         ways = [Way(self._hop(dst, ahead_s), self._said[dst]) for dst in self._nexts if dst in self._said]
-        self._decision = self._decider.decide(self._host, ways)
+        self._decision = self._decider.decide(self._host, ways, self._incoming)
 
-    def _message(self) -> Said:
+    def _incoming(self, child: str) -> Hop:
+        """The hop from a host upstream to this one, as far as it is known here."""
+        here = self._config.device
+        return self._hops.price((child, here), self.links.get((child, here)), self.links.get((here, child)))
+
+    def _message(self, child: str) -> Said:
         """What this host says upstream now, about tasks that come a look-ahead later."""
-        if self.links.forecasts:
+        if self.links.forecasts and self._foreseen_s != self._out.now_s:
+            self._foreseen_s = self._out.now_s
             self._priced.clear()
             self._decide(self._ahead.message_s)
-        return self.decision.message()
+        return self.decision.message(child)
 
     # --- speaking -----------------------------------------------------------------------------
 

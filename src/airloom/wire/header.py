@@ -10,6 +10,11 @@
    22  u16 gone_bp
 
 Little-endian, no padding: every value has one encoding.
+
+A frame that follows hosts' own tables is of no plan: its epoch is 0 and its transfer -1. Where the
+objective has bounds, what is left of the first and the second stands there instead, as float32 with
+the sign bit set, which neither an epoch (below 2**31 where there is no transfer) nor a transfer of -1
+(a NaN) can be mistaken for.
 """
 
 from __future__ import annotations
@@ -23,10 +28,13 @@ from airloom.errors import WireError
 MAGIC = b"ALM1"
 MAX_TENSORS = 4096
 MAX_PAYLOAD_BYTES = 1 << 40
+MAX_BOUNDS = 2
 _MAX_TENSOR_ID = (1 << 63) - 1
 
 _HEAD = struct.Struct("<4sBBHI8sHHQIIIiIIQ")
 _TENSOR = struct.Struct("<QQ")
+_FLOAT = struct.Struct("<f")
+_MAX_LEFT = 3.4028234663852886e38  # the largest float32
 _KINDS = {int(kind): kind for kind in FrameKind}
 _MODES = {int(mode): mode for mode in Mode}
 
@@ -39,10 +47,13 @@ def encode_frame(frame: Frame) -> bytes:
     if len(frame.tensors) > MAX_TENSORS:
         raise ValueError(f"a message carries at most {MAX_TENSORS} tensors, got {len(frame.tensors)}")
     payload = sum(nbytes for _, nbytes in frame.tensors)
+    epoch, transfer = _with_left(frame) if frame.left else (frame.epoch, frame.transfer)
+    if transfer < 0 and epoch >> 31 and not frame.left:
+        raise ValueError(f"the epoch of a frame without a transfer is below 2**31: {frame!r}")
     try:
         head = _HEAD.pack(
             MAGIC, frame.kind, frame.mode, frame.coding, frame.source, _exactly(frame.model), frame.drop_bp,
-            frame.gone_bp, frame.request, frame.attempt, frame.epoch, frame.cut, frame.transfer, frame.missing_ppm,
+            frame.gone_bp, frame.request, frame.attempt, epoch, frame.cut, transfer, frame.missing_ppm,
             len(frame.tensors), payload,
         )  # fmt: skip
         return b"".join((head, *(_TENSOR.pack(id_, nbytes) for id_, nbytes in frame.tensors)))
@@ -70,6 +81,10 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
     ) = _HEAD.unpack_from(data)  # fmt: skip
     if magic != MAGIC or kind not in _KINDS or mode not in _MODES:
         raise WireError(f"not a message of this version: {bytes(data[:6])!r}")
+    left: tuple[float, ...] = ()
+    if transfer < 0 and epoch >> 31:
+        left = _left(epoch, transfer)
+        epoch, transfer = 0, -1
     if ppm > 1_000_000 or transfer < -1 or gone > 10_000 or (drop > 10_000 and drop != UNKNOWN_DROP):
         raise WireError("a head with fields out of range")
     tensors = tuple(_TENSOR.iter_unpack(data[_HEAD.size : size]))
@@ -81,8 +96,29 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
     return Frame(
         kind=_KINDS[kind], source=source, request=request, attempt=attempt, epoch=epoch, cut=cut,
         transfer=transfer, missing_ppm=ppm, model=model, mode=_MODES[mode], coding=coding, drop_bp=drop,
-        gone_bp=gone, tensors=tensors,
+        gone_bp=gone, left=left, tensors=tensors,
     )  # fmt: skip
+
+
+def _with_left(frame: Frame) -> tuple[int, int]:
+    """Epoch and transfer of a frame with bounds."""
+    if len(frame.left) > MAX_BOUNDS or frame.transfer != -1 or frame.epoch:
+        raise ValueError(f"only a frame of no plan says what is left, and of at most {MAX_BOUNDS} bounds: {frame!r}")
+    if not all(0.0 <= value <= _MAX_LEFT for value in frame.left):
+        raise ValueError(f"what is left of a bound is finite and at least 0: {frame!r}")
+    epoch = int.from_bytes(_FLOAT.pack(frame.left[0]), "little") | 1 << 31
+    if len(frame.left) == 1:
+        return epoch, -1
+    return epoch, int.from_bytes(_FLOAT.pack(-frame.left[1]), "little", signed=True)
+
+
+def _left(epoch: int, transfer: int) -> tuple[float, ...]:
+    """What the two fields say is left; WireError where they do not."""
+    fields = [epoch & 0x7FFFFFFF] if transfer == -1 else [epoch & 0x7FFFFFFF, transfer & 0x7FFFFFFF]
+    left = tuple(float(_FLOAT.unpack(field.to_bytes(4, "little"))[0]) for field in fields)
+    if not all(value <= _MAX_LEFT for value in left):  # also refuses NaN
+        raise WireError("a head with bounds out of range")
+    return left
 
 
 def _exactly(model: bytes) -> bytes:

@@ -1,0 +1,208 @@
+"""Deciding under bounds: messages carry Pareto frontiers, and a task says what is left of every bound.
+
+Which way on is best depends on what the hosts before have spent, so a host keeps all ways on that no other is at
+least as good as in every metric, and takes one of them when a task is there (`planner.objective.frontier`). Ways over
+several next hosts are put together. A host never leaves out what is beyond a bound: a task for which nothing fits any
+more takes the way that goes over its bounds least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.objective import Objective
+from airloom.core.problem import Cuts, Floats, HostCost
+from airloom.core.topology import Topology
+from airloom.engine.decision import Choice, Incoming, Said, Way
+from airloom.engine.hops import Hop
+from airloom.engine.messages import SplitCost
+from airloom.planner.objective.dominance import keep_first_of_equals
+from airloom.planner.objective.frontier import Choice as Label
+from airloom.planner.objective.frontier import Frontier, FrontierTable, HostVectors, choose, frontier_step, thin
+from airloom.planner.objective.vectors import (
+    Crossing,
+    bounds_of,
+    elapsed_of,
+    hop_crossing,
+    known_metrics,
+    rates_of,
+    weights_of,
+)
+from airloom.wire.splitcost import MAX_LABELS
+
+
+class Priced:
+    """A host and its hops in the metrics of an objective."""
+
+    def __init__(self, objective: Objective, topology: Topology) -> None:
+        self.roles = {device.id: device.role for device in topology.devices}
+        self.counted = known_metrics(objective, self.roles)
+        self.metrics = [metric for metric, _ in self.counted.values()]
+        self.weights, self.bounds = weights_of(objective), bounds_of(objective)
+        self.bounded = np.flatnonzero(np.isfinite(self.bounds))
+        self.devices = {
+            device.id: HostCost(
+                device.id, np.zeros(1), energy_w=device.power.busy_w, price_per_s=device.price_per_s
+            )
+            for device in topology.devices
+        }  # fmt: skip
+
+    def host(self, host: HostCost) -> HostVectors:
+        """The host without a hop."""
+        rates = rates_of(host, self.counted, self.roles)
+        return HostVectors(
+            elapsed=elapsed_of(host, rates, self.counted, self.roles), constant=rates * host.constant_s, options=None,
+            last_stop=host.last_stop, min_stop=host.min_stop,
+        )  # fmt: skip
+
+    def hop(self, host: HostCost, hop: Hop) -> Crossing:
+        """Every way to carry every cut over a hop: `costs` `[K, M, L+1]`."""
+        return hop_crossing(0, hop.whole, host, self.devices[hop.dst], self.counted, self.roles)
+
+    def remaining(self, left: tuple[float, ...]) -> Floats:
+        """`[M]` what is left of every bound, infinity where there is none."""
+        bounds = self.bounds.copy()
+        if left:
+            bounds[self.bounded] = left
+        return bounds
+
+
+class Bounded:
+    """Decides by frontiers."""
+
+    def __init__(self, objective: Objective, topology: Topology, num_operators: int) -> None:
+        self._priced, self._num_cuts = Priced(objective, topology), num_operators + 1
+
+    def accepts(self, message: SplitCost) -> bool:
+        metrics = len(self._priced.weights)
+        return len(message.labels) == self._num_cuts and all(
+            rows.ndim == 2 and rows.shape[1] == metrics and len(rows) <= MAX_LABELS for rows in message.labels
+        )
+
+    def allowance(self, elapsed_s: float) -> tuple[float, ...]:
+        """What is left of every bound of a request that began `elapsed_s` ago and has cost nothing else."""
+        full = tuple(float(bound) for bound in self._priced.bounds[self._priced.bounded])
+        return self.charged(full, elapsed_s)
+
+    def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
+        """`left` with `seconds` taken off latency, where that is bounded; nothing falls below 0."""
+        return tuple(
+            max(0.0, value - seconds) if self._priced.metrics[place] == "latency" else value
+            for value, place in zip(left, self._priced.bounded.tolist(), strict=True)
+        )
+
+    def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> FrontierDecision:
+        return FrontierDecision(self._priced, host, ways)
+
+
+class FrontierDecision:
+    """The frontier of one state of the network, and where each way on goes."""
+
+    def __init__(self, priced: Priced, host: HostCost, ways: Sequence[Way]) -> None:
+        self._priced, self._ways = priced, ways
+        own, parts = priced.host(host), []
+        self._crossings: list[Crossing] = []
+        self._downstream = [_frontier(way.said) for way in ways]
+        for way, downstream in zip(ways, self._downstream, strict=True):
+            crossing = priced.hop(host, way.hop)
+            self._crossings.append(crossing)
+            vectors = HostVectors(own.elapsed, own.constant, crossing.costs, own.last_stop, own.min_stop)
+            parts.append(frontier_step(vectors, downstream, weights=priced.weights, width=MAX_LABELS))
+        if not parts:
+            parts.append(frontier_step(own, None, weights=priced.weights, width=MAX_LABELS))
+        self._frontier, self._table, self._hop = _together(parts, priced.weights)
+
+    @property
+    def costs(self) -> Floats:
+        return np.array([self._value(cut) for cut in range(len(self._frontier.offsets) - 1)])
+
+    @property
+    def stops(self) -> NDArray[np.intp]:
+        choices = [self._chosen(cut, self._priced.bounds) for cut in range(len(self._frontier.offsets) - 1)]
+        return np.array([cut if choice is None else choice[0].stop for cut, choice in enumerate(choices)])
+
+    def seconds(self, cut: int) -> float:
+        chosen = self._chosen(cut, self._priced.bounds)
+        if chosen is None:
+            return float("inf")
+        metrics = self._priced.metrics
+        return float(chosen[0].costs[metrics.index("latency")]) if "latency" in metrics else float("nan")
+
+    def choose(self, cut: int, left: tuple[float, ...], came_from: str) -> Choice | None:
+        remaining = self._priced.remaining(left)
+        chosen = self._chosen(cut, remaining)
+        if chosen is None:
+            return None
+        found, hop = chosen
+        over = [
+            (float(found.costs[m]) - float(remaining[m])) / float(self._priced.bounds[m])
+            for m in self._priced.bounded.tolist()
+        ]
+        excess = 0.0 if found.meets else max(over)
+        if found.way < 0:
+            return Choice(found.stop, excess=excess)
+        beyond = self._downstream[hop].at(found.stop)[found.onward]
+        after = remaining - (found.costs - beyond)
+        (option,) = self._crossings[hop].route(found.way, found.stop)
+        return Choice(
+            found.stop, self._ways[hop].hop.dst, option,
+            tuple(max(0.0, float(after[m])) for m in self._priced.bounded.tolist()), excess,
+        )  # fmt: skip
+
+    def message(self, child: str) -> Said:
+        rows = [self._frontier.at(cut).astype(np.float32) for cut in range(len(self._frontier.offsets) - 1)]
+        return labelled(tuple(rows), self._frontier.loss)
+
+    def _chosen(self, cut: int, remaining: Floats) -> tuple[Label, int] | None:
+        found = choose(self._frontier, self._table, cut, self._priced.weights, remaining)
+        return None if found is None else (found, int(self._hop[int(self._frontier.offsets[cut]) + found.label]))
+
+    def _value(self, cut: int) -> float:
+        chosen = self._chosen(cut, self._priced.bounds)
+        return float("inf") if chosen is None else float(self._priced.weights @ chosen[0].costs)
+
+
+def labelled(labels: tuple[NDArray[np.float32], ...], loss: float = 1.0) -> Said:
+    """A message of labels; its costs are 0 where there is a way on and infinite where there is none."""
+    cost_s = np.array([0.0 if len(rows) else np.inf for rows in labels], dtype=np.float32)
+    return Said(cost_s, labels, loss)
+
+
+def _frontier(said: SplitCost) -> Frontier:
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in said.labels])])
+    return Frontier(np.concatenate(said.labels).astype(np.float64), offsets, said.loss)
+
+
+def _together(
+    parts: Sequence[tuple[Frontier, FrontierTable]], weights: Floats
+) -> tuple[Frontier, FrontierTable, NDArray[np.intp]]:
+    """The frontiers over several next hosts as one, and for each of its rows which of them it goes over."""
+    if len(parts) == 1:
+        frontier, table = parts[0]
+        return frontier, table, np.zeros(len(frontier.costs), dtype=np.intp)
+    costs, places, hops, sizes = list[Floats](), list[Cuts](), list[Cuts](), [0]
+    starts = np.cumsum([0, *(len(frontier.costs) for frontier, _ in parts)])
+    coarsest = 0.0
+    for cut in range(len(parts[0][0].offsets) - 1):
+        spans = [range(int(f.offsets[cut]), int(f.offsets[cut + 1])) for f, _ in parts]
+        rows = np.concatenate([f.at(cut) for f, _ in parts])
+        kept = keep_first_of_equals(rows)
+        if len(kept) > MAX_LABELS:
+            few, ratio = thin(rows[kept], weights, MAX_LABELS)
+            kept, coarsest = kept[few], max(coarsest, ratio)
+        costs.append(rows[kept])
+        places.append(
+            np.concatenate([start + np.array(s, dtype=np.intp) for start, s in zip(starts, spans, strict=False)])[kept]
+        )
+        hops.append(np.repeat(np.arange(len(parts)), [len(span) for span in spans])[kept])
+        sizes.append(sizes[-1] + len(kept))
+    place = np.concatenate(places)
+    stop, way, onward = (
+        np.concatenate([getattr(table, name) for _, table in parts])[place] for name in ("stop", "way", "onward")
+    )
+    loss = max(f.loss for f, _ in parts) * (1.0 + coarsest)
+    frontier = Frontier(np.concatenate(costs), np.array(sizes), loss)
+    return frontier, FrontierTable(stop, way, onward), np.concatenate(hops)
