@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airloom.cli.contract import add_contract_arguments, contract_of
 from airloom.cli.objective import add_objective_arguments, objective_of
+from airloom.cli.plan_modes import add_mode_arguments, modes_of, parts_table
 
 if TYPE_CHECKING:
     from airloom.core.plan import Hop, Plan
@@ -23,6 +24,9 @@ example:
   airloom plan examples/figure2_profile.json examples/figure2.yaml --no-framing --set 'link=mec->cloud,rate=5 Mbit/s'
   airloom plan examples/figure2_profile.json examples/line4.yaml --json plan.json
   airloom plan examples/resnet20.json examples/loss_tolerant.yaml --tolerance examples/tolerance.json --min-accuracy .88
+  airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --train modelled
+  airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --parameters-to cloud --every 10
+  airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --route ue,gnb2,gnb3,gnb4,gnb6,core7,core8,cloud
 """
 
 
@@ -44,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_contract_arguments(parser)
     add_objective_arguments(parser)
+    add_mode_arguments(parser)
     parser.add_argument("--no-result-back", action="store_true", help="the result stays where it is made")
     parser.add_argument("--no-framing", action="store_true", help="count payload bytes only, as papers do")
     parser.add_argument(
@@ -89,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
             adapted=adapted_choices(topology, conditions),
             runner_ups=args.runner_ups,
             objective=objective,
+            modes=modes_of(args),
         )
     except UnreachablePlan as error:
         _write(args.json, error.plan)
@@ -160,11 +166,14 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
     from airloom.cli.terminal import table
     from airloom.units import format_joules, format_percent, format_seconds
 
+    one = "step" if _is_training(plan) else "request"
     parts = [
         f"{plan.model}: {problem.num_operators} operators on {' - '.join(plan.chain)}, "
-        f"{format_seconds(plan.predicted_s)} a request ({plan.basis})",
+        f"{format_seconds(plan.predicted_s)} a {one} ({plan.basis})",
         table(_path_rows(plan, topology, profile), ("where", "what", "predicted", "basis"), align="llrl"),
     ]
+    if plan.parts:
+        parts.append(parts_table(plan))
     if plan.objective is None:
         rows = _alternative_rows(plan)
         parts.append(table(rows, ("beside it", "stages", "predicted", "costs more"), align="llrr"))
@@ -173,17 +182,27 @@ def describe(plan: Plan, problem: Problem, topology: Topology, profile: Profile)
         if plan.alternatives:
             parts.append(alternatives_table(plan))
     if plan.predicted_accuracy is not None:
-        parts.append("\n".join([accuracy_line(plan), *plan.notes]))
+        parts.append(accuracy_line(plan))
+    if plan.notes:
+        parts.append("\n".join(plan.notes))
     shares = _shares(plan)
     limits = ", ".join(f"{name} ({format_percent(shares[name] / plan.predicted_s)})" for name in plan.limits[:3])
     ends = [f"limited by {limits}"] if limits else []
     if plan.chain[-1] != topology.sink:
         ends.append(f"{topology.sink} is out of reach: {plan.chain[-1]} is the end of the chain")
     if plan.predicted_j is not None and plan.objective is None:
-        ends.append(f"energy {format_joules(plan.predicted_j)} a request, beyond idle (modelled)")
+        ends.append(f"energy {format_joules(plan.predicted_j)} a {one}, beyond idle (modelled)")
     if ends:
         parts.append("\n".join(ends))
     return "\n\n".join(parts)
+
+
+#: Parts of a step that stages bear besides the forward pass.
+IN_STAGES = ("backward", "moves", "parameters")
+
+
+def _is_training(plan: Plan) -> bool:
+    return any(part.name == "backward" for part in plan.parts)
 
 
 def accuracy_line(plan: Plan) -> str:
@@ -222,6 +241,8 @@ def _path_rows(plan: Plan, topology: Topology, profile: Profile) -> list[tuple[s
     rows: list[tuple[str, ...]] = []
     for transfer in plan.transfers:
         what = "result" if not transfer.dst else f"cut {stages[transfer.dst].start}"
+        if _is_training(plan):
+            what += " and gradients"
         for hop in transfer.route:
             contract = plan.predicted_accuracy is not None and bool(transfer.dst)
             how = protection(transfer.coding, hop, contract=contract)
@@ -240,6 +261,8 @@ def _path_rows(plan: Plan, topology: Topology, profile: Profile) -> list[tuple[s
             which = first if stage.stop == stage.start + 1 else f"{first} .. {last}"
             # A device with its own profile says there how its times were had.
             basis = "modelled" if device.factor != 1.0 else "from its profile" if device.profile else profile.basis
+            if any(part.basis == "modelled" and part.predicted_s for part in plan.parts if part.name in IN_STAGES):
+                basis = "modelled"
             rows.append(
                 (stage.device, f"{_span(stage.start, stage.stop)}  {which}", format_seconds(stage.predicted_s), basis)
             )

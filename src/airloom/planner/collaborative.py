@@ -2,9 +2,10 @@
 
 Agents of federated learning or multi-agent reinforcement learning train copies of one model and merge
 them at a host now and then. The paper adds the parameter transfer cost omega^p to the assignments that
-have the final layer on host p; what it is of depends on p alone, so it is the model's parameters whole, sent
-from p. In a running network each host has the parameters of its own stage and sends those: the sum over
-stages, which is a sum over operators. Both are such sums, so the planner stays as it is.
+have the final layer on host p. It depends on p alone, whatever else p runs, so it is of the model's parameters
+whole, sent from p. But those of earlier stages are not at p: an assignment that leaves one layer to the
+merging host would send nothing at all. In a running network each host sends the parameters of its own
+stage. That is a sum over operators, as Eq. (13) is, so the planner stays as it is; it is the default here.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from airloom.planner.hauling import Hauler, nothing, scaled
 from airloom.planner.pricing import FRAMED, Choices
 from airloom.planner.training import weight_messages, with_haul
 
-#: Who sends: the host of the last operator everything (Eq. 13), or each host what its stage has.
-Senders = Literal["last", "stages"]
+#: Who sends: each host what its stage has, or the host of the last operator everything (Eq. 13).
+Senders = Literal["stages", "last"]
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Collaboration:
         to: the device that merges them.
         every: steps between two merges; each step bears its share.
         both: whether the merged parameters come back the same way, as in federated averaging.
-        senders: "last", as in Eq. (13): all parameters from the host of the last operator; "stages": from
-            each host those of the operators it runs.
+        senders: "stages": each host sends the parameters of the operators it runs; "last", as in Eq. (13): the
+            host of the last operator sends all.
     """
 
     to: str
     every: int = 1
     both: bool = True
-    senders: Senders = "last"
+    senders: Senders = "stages"
 
 
 def with_parameters(
