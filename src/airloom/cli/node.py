@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the tolerance profile's fine-tuned weights lie (default: beside it)",
     )
+    parser.add_argument(
+        "--training", type=Path, metavar="FILE", help="train the model as FILE says, in place of answering requests"
+    )
     parser.add_argument("--certs", type=Path, required=True, metavar="DIR", help="ca.pem, HOST.pem and HOST.key")
     parser.add_argument("--listen", metavar="HOST:PORT", help="in place of the topology's address")
     parser.add_argument("--transport", choices=("udp", "tcp"), default="udp", help="for tensors (default: udp)")
@@ -62,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
 
     from airloom.config import load_topology
     from airloom.core.objective import LATENCY
+    from airloom.core.training import TrainingSpec
     from airloom.engine.config import HostConfig
     from airloom.errors import ConfigError, ProfileMismatch
+    from airloom.files import read_value
     from airloom.planner.contract import check_contract
     from airloom.planner.inputs import load_profile
     from airloom.runtime.certs import host_certs
@@ -93,20 +98,29 @@ def run(args: argparse.Namespace) -> int:
     if contract is not None:
         check_contract(contract, profile.graph_digest)
     objective = objective_of(args, topology)
+    training = None if args.training is None else read_value(args.training, TrainingSpec)
+    if training is not None and contract is not None:
+        raise ConfigError("training loses nothing on its way: leave the tolerance profile out", where="--training")
     certs = host_certs(args.certs, args.host)
     # From here on torch is needed, which takes a while to import.
     from airloom.nn.artifact import load_artifact
     from airloom.nn.coded_executor import CodedExecutor
     from airloom.nn.executor import StageExecutor
+    from airloom.nn.training import TrainingExecutor
 
     captured = load_artifact(args.artifact)
     if profile.graph_digest != captured.graph.digest:
         raise ProfileMismatch(
             f"{args.profile} is of another model than {args.artifact}: run `airloom profile` for that model here"
         )
-    stages = StageExecutor(captured, args.torch_device, threads=args.threads or profile.machine.threads or 1)
-    # Kernels are chosen and memory is allocated before the first request comes.
-    stages.load(0, captured.graph.num_operators)
+    threads = args.threads or profile.machine.threads or 1
+    executor: TrainingExecutor | StageExecutor | CodedExecutor
+    if training is not None:
+        executor = TrainingExecutor(captured, training, torch_device=args.torch_device, threads=threads)
+    else:
+        executor = stages = StageExecutor(captured, args.torch_device, threads=threads)
+        # Kernels are chosen and memory is allocated before the first request comes.
+        stages.load(0, captured.graph.num_operators)
     config = HostConfig(
         device=args.host,
         topology=topology,
@@ -114,9 +128,11 @@ def run(args: argparse.Namespace) -> int:
         result_returns=not args.result_stays,
         contract=contract,
         objective=objective or LATENCY,
+        training=training,
     )
     folder = args.tuned or (args.tolerance.parent if args.tolerance is not None else None)
-    executor = stages if contract is None else CodedExecutor(stages, contract, config.framing, folder)
+    if training is None and contract is not None:
+        executor = CodedExecutor(stages, contract, config.framing, folder)
     options = NodeOptions(
         transport=args.transport,
         routes=routes,

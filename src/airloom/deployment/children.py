@@ -14,6 +14,7 @@ from airloom.runtime.launch import NodeCommand
 
 _CERT_DAYS = 7
 _TOLERANCE = "tolerance.json"
+_TRAINING = "training.json"
 
 
 def make_certs(setup: Setup, folder: Path) -> None:
@@ -33,6 +34,8 @@ def write_inputs(setup: Setup, work: Path) -> None:
     contract = setup.options.contract
     if contract is not None:
         write_value(work / _TOLERANCE, contract.tolerance)
+    if setup.options.training is not None:
+        write_value(work / _TRAINING, setup.options.training)
 
 
 def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, traces: Path) -> list[str]:
@@ -45,6 +48,7 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
     line += ["--factor", repr(setup.factor(host)), "--threads", str(setup.threads)]
     line += ["--repair-rounds", str(options.repair_rounds), "--congestion", options.congestion]
     line += [] if options.result_returns else ["--result-stays"]
+    line += [] if options.training is None else ["--training", str(work / _TRAINING)]
     if options.contract is not None:
         line += ["--tolerance", str(work / _TOLERANCE)]
         line += [] if options.tuned_folder is None else ["--tuned", str(options.tuned_folder)]

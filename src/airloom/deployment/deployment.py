@@ -31,7 +31,7 @@ from airloom.deployment.hosts import Hosts
 from airloom.deployment.loop import LoopThread
 from airloom.deployment.setup import DeployOptions, Setup
 from airloom.deployment.tensors import parcel_of, value_of
-from airloom.engine.events import Finish
+from airloom.engine.events import Finish, TrainingOutcome
 from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.certs import host_certs
 from airloom.runtime.commands import Ack, HostStatus, Pin, SetFactor
@@ -109,6 +109,7 @@ class Deployment:
                 partial(self._command_line, work=work),
                 on_finish=self._finish,
                 on_peer=self._on_peer,
+                on_training=self._on_training,
                 progress=progress or (lambda line: None),
             )
             stack.callback(lambda: self._loop.wait(self._hosts.close()))
@@ -166,6 +167,9 @@ class Deployment:
 
     def _finish(self, finish: Finish) -> None:
         self._book.end(finish.request, finish.outcome, finish.missing, finish.predicted_accuracy)
+
+    def _on_training(self, outcome: TrainingOutcome) -> None:
+        """Only a deployment that trains asks for any; see `deployment.training`."""
 
     # --- watching -----------------------------------------------------------------------------------
 

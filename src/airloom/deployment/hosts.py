@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from airloom.core.trace import Event
 from airloom.deployment.setup import Setup
-from airloom.engine.events import Finish
+from airloom.engine.events import Finish, TrainingOutcome
 from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.certs import HostCerts
 from airloom.runtime.launch import Emulation, Launcher, NodeCommand
@@ -24,6 +24,7 @@ from airloom.runtime.tracefile import TraceWriter
 if TYPE_CHECKING:
     from airloom.nn.coded_executor import CodedExecutor
     from airloom.nn.executor import StageExecutor
+    from airloom.nn.training import TrainingExecutor
 
 _LAUNCHED_WAIT_S = 30.0
 
@@ -36,6 +37,7 @@ class Hosts:
         folder: for logs, and in `traces/` what the source and the emulated network did.
         command: the command line of a host to launch.
         on_finish: gets the outcome of every request.
+        on_training: gets the outcome of everything that was asked for in training.
         on_peer: told of hosts that come within the source's reach or leave it.
         progress: hears one line for each step that takes a while.
     """
@@ -49,10 +51,12 @@ class Hosts:
         *,
         on_finish: Callable[[Finish], None],
         on_peer: Callable[[str, bool], None],
+        on_training: Callable[[TrainingOutcome], None],
         progress: Callable[[str], None],
     ) -> None:
         self._setup, self._certs, self._folder, self._command = setup, certs, folder, command
         self._on_finish, self._on_peer, self._progress = on_finish, on_peer, progress
+        self._on_training = on_training
         self._node: Node | None = None
         self._launcher: Launcher | None = None
         self._network_trace: TraceWriter | None = None
@@ -96,6 +100,7 @@ class Hosts:
             ),
             on_finish=self._on_finish,
             on_peer=self._on_peer,
+            on_training=self._on_training,
         )
         await self._node.start()
         await self._wait_ready(_LAUNCHED_WAIT_S if options.launch else options.wait_s)
@@ -109,11 +114,15 @@ class Hosts:
         if self._network_trace is not None:
             self._network_trace.close()
 
-    def _make_executor(self) -> StageExecutor | CodedExecutor:
+    def _make_executor(self) -> StageExecutor | CodedExecutor | TrainingExecutor:
         from airloom.nn.coded_executor import CodedExecutor
         from airloom.nn.executor import StageExecutor
 
         setup, contract = self._setup, self._setup.options.contract
+        if setup.options.training is not None:
+            from airloom.nn.training import TrainingExecutor
+
+            return TrainingExecutor(setup.captured, setup.options.training, threads=setup.threads)
         executor = StageExecutor(setup.captured, threads=setup.threads)
         # The source may have to run everything: the first such request should not pay for the warm-up.
         executor.load(0, setup.captured.graph.num_operators)

@@ -17,6 +17,7 @@ from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
+from airloom.core.training import TrainingSpec
 from airloom.engine.config import HostConfig
 from airloom.engine.layout import check_plan
 from airloom.errors import ConfigError, Infeasible, ProfileMismatch
@@ -51,6 +52,7 @@ class DeployOptions:
         tuned_folder: where the profile's fine-tuned weights lie.
         objective: what every host's table is to be good at, and the bounds that requests are to keep;
             None is the least latency.
+        training: what hosts train and how, in place of answering requests.
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -72,6 +74,7 @@ class DeployOptions:
     contract: Contract | None = None
     tuned_folder: Path | str | None = None
     objective: Objective | None = None
+    training: TrainingSpec | None = None
 
     def calibrated(self) -> DeployOptions:
         """These options with `handling_s` measured, where links are emulated; takes two seconds."""
@@ -163,6 +166,7 @@ class Setup:
             pinned_fallback=options.pinned_fallback,
             contract=options.contract,
             objective=options.objective or LATENCY,
+            training=options.training,
         )
 
     def check_plan(self, plan: Plan) -> None:

@@ -23,6 +23,14 @@ class Pin(Value, frozen=True, tag="pin"):
     plan: Plan | None = None
 
 
+class TrainBy(Value, frozen=True, tag="train"):
+    """Train by `plan` from `step` on; weights lie where `before` has them (`engine.events.TrainingPinned`)."""
+
+    plan: Plan
+    step: int = 0
+    before: Plan | None = None
+
+
 class SetFactor(Value, frozen=True, tag="set_factor"):
     """From now on the host takes `factor` times its measured compute time (emulation of a slow or busy device)."""
 
@@ -33,7 +41,7 @@ class ShutDown(Value, frozen=True, tag="shut_down"):
     """Stop cleanly."""
 
 
-Command = Pin | SetFactor | ShutDown
+Command = Pin | TrainBy | SetFactor | ShutDown
 
 
 class Ack(Value, frozen=True):

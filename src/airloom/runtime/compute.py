@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from airloom.core.coding import RAW, Coding
 from airloom.core.messages import Parcel
-from airloom.engine.events import Execute, StageDone, StageRaised
+from airloom.engine.events import Execute, StageDone, StageRaised, Train
 from airloom.errors import ConfigError, StageFailed
 
 
@@ -51,6 +51,17 @@ class CodedExecutor(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainingExecutor(Protocol):
+    """Holds the stage of a host that trains."""
+
+    def train(self, job: Train) -> Parcel:
+        """Carry it out; the tensors that `job.makes` names."""
+        ...
+
+    def load(self, start: int, stop: int) -> object: ...
+
+
 class Compute:
     """First in, first out. `deliver` gets `StageDone` or `StageRaised` on the event loop.
 
@@ -61,7 +72,7 @@ class Compute:
 
     def __init__(
         self,
-        executor: Executor | CodedExecutor,
+        executor: Executor | CodedExecutor | TrainingExecutor,
         deliver: Callable[[StageDone | StageRaised], None],
         *,
         factor: float = 1.0,
@@ -71,7 +82,7 @@ class Compute:
         self.set_factor(factor)
         self.busy_s = 0.0
         self.stages = 0
-        self._queue: queue.SimpleQueue[Execute | Callable[[], object] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Execute | Train | Callable[[], object] | None] = queue.SimpleQueue()
         self._abandoned: set[int] = set()
         self._waiting: set[int] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,8 +99,8 @@ class Compute:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def submit(self, job: Execute) -> None:
-        """Queue a stage; returns at once."""
+    def submit(self, job: Execute | Train) -> None:
+        """Queue a stage, or a part of a training step; returns at once."""
         self._waiting.add(job.job)
         self._queue.put(job)
 
@@ -117,7 +128,7 @@ class Compute:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
-            if not isinstance(job, Execute):
+            if not isinstance(job, Execute | Train):
                 # What cannot be made ready fails again, and is reported, when it is asked for.
                 with contextlib.suppress(Exception):
                     job()
@@ -146,8 +157,14 @@ class Compute:
             except RuntimeError:  # the loop has closed: the host is going down
                 return
 
-    def _run(self, job: Execute) -> Parcel:
+    def _run(self, job: Execute | Train) -> Parcel:
         executor, parcel = self._executor, job.parcel
+        if isinstance(job, Train):
+            if not isinstance(executor, TrainingExecutor):
+                raise StageFailed("this host answers requests: start it with what is to be trained")
+            return executor.train(job)
+        if isinstance(executor, TrainingExecutor):
+            raise StageFailed("this host trains the model: it answers no requests")
         if isinstance(executor, CodedExecutor):
             made = executor.run(job.start, job.stop, parcel, job.outputs, job.decode, job.encode)
             return Parcel(made.tensors, made.data)

@@ -41,14 +41,18 @@ from airloom.engine.events import (
     StopTimer,
     Submit,
     TimerFired,
+    Train,
+    TrainingOutcome,
+    TrainingPinned,
 )
 from airloom.engine.host import Host
 from airloom.engine.layout import check_plan, codings_at
 from airloom.engine.radios import expected_loss
-from airloom.errors import DeploymentError, UserError, WireError
+from airloom.engine.training import lay_out_training
+from airloom.errors import ConfigError, DeploymentError, UserError, WireError
 from airloom.runtime import commands
 from airloom.runtime.certs import HostCerts
-from airloom.runtime.compute import CodedExecutor, Compute, Executor
+from airloom.runtime.compute import CodedExecutor, Compute, Executor, TrainingExecutor
 from airloom.runtime.control import Control
 from airloom.runtime.keys import PairKeys
 from airloom.runtime.metrics import MetricsServer
@@ -69,6 +73,7 @@ class Node:
     Args:
         on_finish: gets the one outcome of every request that was submitted here.
         on_trace: gets every trace event, beside the trace file.
+        on_training: gets the one outcome of everything that was asked for in training, at the source.
         on_peer: told of every host that comes within reach or goes.
 
     Attributes:
@@ -79,12 +84,13 @@ class Node:
         self,
         config: HostConfig,
         certs: HostCerts,
-        executor: Executor | CodedExecutor,
+        executor: Executor | CodedExecutor | TrainingExecutor,
         options: NodeOptions | None = None,
         *,
         on_finish: Callable[[Finish], None] | None = None,
         on_trace: Callable[[TraceEvent], None] | None = None,
         on_peer: Callable[[str, bool], None] | None = None,
+        on_training: Callable[[TrainingOutcome], None] | None = None,
     ) -> None:
         self.config, self.options = config, options or NodeOptions()
         self.id = config.device
@@ -106,6 +112,8 @@ class Node:
             SendFrame: self._send_frame,
             SendSplitCost: lambda effect: self.control.send_cost(effect.dst, encode_split_cost(effect.message)),
             Execute: self.compute.submit,
+            Train: self.compute.submit,
+            TrainingOutcome: on_training or (lambda effect: None),
             Abandon: lambda effect: self.compute.abandon(effect.job),
             StartTimer: lambda effect: self._timers.start(effect.key, effect.at_s),
             StopTimer: lambda effect: self._timers.stop(effect.key),
@@ -191,6 +199,19 @@ class Node:
                 self.compute.prepare_coding(cut, coding)
         self.handle(PlanPinned(plan))
 
+    def train_by(self, event: TrainingPinned) -> None:
+        """Train by a plan; at the source, after all other hosts, and answered by `on_training`.
+
+        Raises:
+            UserError: this host could not follow it, or was not started to train.
+        """
+        if self.config.training is None:
+            raise ConfigError(f"{self.id} answers requests: start it with what is to be trained (--training)")
+        for plan in (event.plan, event.before):
+            if plan is not None:
+                lay_out_training(plan, self.config)
+        self.handle(event)
+
     # --- events in, effects out ---------------------------------------------------------------------
 
     def handle(self, event: Event) -> None:
@@ -270,6 +291,8 @@ class Node:
             match command:
                 case commands.Pin():
                     self.pin(command.plan)
+                case commands.TrainBy():
+                    self.train_by(TrainingPinned(command.plan, command.step, command.before))
                 case commands.SetFactor():
                     self.compute.set_factor(command.factor)
                 case commands.ShutDown():
