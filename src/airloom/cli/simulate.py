@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airloom.cli.contract import add_contract_arguments, run_contract
 from airloom.cli.objective import add_objective_arguments, run_objective
+from airloom.cli.simulate_scenario import add_scenario_arguments, run_scenario, scenario_options
 
 if TYPE_CHECKING:
     from airloom.config.run import RunConfig
@@ -16,21 +17,26 @@ if TYPE_CHECKING:
     from airloom.core.topology import Conditions, Topology
     from airloom.report.summary import Summary
 
-HELP = "run the hosts of a topology in virtual time, on modelled links"
+HELP = "run the hosts of a topology or a scenario in virtual time, on modelled links"
 EPILOG = """\
 examples:
   airloom simulate examples/loss_tolerant_run.yaml --requests 100 --out sim/
   airloom simulate examples/loss_tolerant_run.yaml --min-accuracy 0.9 --set 'link=ue->gnb,loss=40 %' --json
   airloom simulate --topology examples/line4.yaml --profile examples/figure2_profile.json --out sim/
+  airloom simulate examples/scenarios/mmwave_iab.yaml --scheme all --load high --seconds 60s
+  airloom simulate examples/scenarios/mmwave_iab.yaml --ues 100 --trace requests --json
 
-Takes a run file, or a topology and a profile. The engine of the hosts is the one that `airloom run`
-runs; links, 5G radios included, and compute times are models, and every figure is marked so. With a
-profile it needs no torch. The run folder is like that of a run: `airloom report DIR` shows it.
+Takes a run file, a topology and a profile, or a scenario (docs/scenarios.md): a network that moves.
+The engine of the hosts is the one that `airloom run` runs; links, 5G radios included, and compute
+times are models, and every figure is marked so. With a profile it needs no torch. The run folder is
+like that of a run: `airloom report DIR` shows it.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, nargs="?", metavar="RUN.yaml", help="as of `airloom run`")
+    parser.add_argument(
+        "config", type=Path, nargs="?", metavar="FILE.yaml", help="a run file, as of `airloom run`, or a scenario"
+    )
     parser.add_argument("--topology", type=Path, metavar="FILE", help="without a run file, or in place of its")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="without a run file, or in place of its")
     add_contract_arguments(parser, "; in place of the run file's")
@@ -50,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="simulate a changed network, as of `airloom plan`; may be repeated",
     )
+    add_scenario_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("airloom-sim"), metavar="DIR", help="the run folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -59,10 +66,15 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.plan import conditions_of
     from airloom.cli.terminal import Progress, emit_json
     from airloom.config import load_topology
+    from airloom.config.scenario import is_scenario
     from airloom.errors import ConfigError
     from airloom.report.folder import read_run
     from airloom.simulating import Pretence, simulate_run, with_conditions
 
+    if args.config is not None and is_scenario(args.config):
+        return run_scenario(args)
+    if given := scenario_options(args):
+        raise ConfigError("is of scenarios: this is a run file", where=f"--{given[0]}")
     config = _config(args)
     if config.requests < 1:
         raise ConfigError(f"at least one request, got {config.requests}", where="--requests")

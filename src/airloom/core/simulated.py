@@ -46,6 +46,7 @@ class SchemeTally(Value, frozen=True):
         energy_j: by device, of one result in the mean: computing, sending and receiving, idling left out.
         sent_nbytes: on all links for a result in the mean, control messages included.
         planning_nbytes: of them split cost messages.
+        planning_s: for which a request waited for its plan, in the mean; part of its latency.
         handovers: changes of a UE's first hop.
         devices_down: hosts that went while it ran.
         spikes: results that took longer than `spike_s`.
@@ -64,6 +65,7 @@ class SchemeTally(Value, frozen=True):
     energy_j: dict[str, float] = {}
     sent_nbytes: float | None = None
     planning_nbytes: float | None = None
+    planning_s: float | None = None
     operators: dict[str, float] = {}
     handovers: int = 0
     devices_down: int = 0
@@ -87,7 +89,8 @@ class SimulationRecord(Value, frozen=True):
         seconds: simulated.
         period_s: coherence tick of the links that vary; None where none does.
         reports: how hosts learn of rates: `scheduler`, from the radio's own, or `traffic`, from what they send.
-        replan: when plans are made: `task`, a wave for each request, or `event`, when conditions moved.
+        replan: when plans are made: `event`, when conditions moved; `task`, by a wave for each request; `ideal`, of
+            the network as it is, at no cost.
         interrupted: whether it was ended before its time.
         modelled: what is modelled although a file calls it measured, a line each.
         spike_s: what counts as a spike.
@@ -100,7 +103,7 @@ class SimulationRecord(Value, frozen=True):
     seed: int = 0
     period_s: float | None = None
     reports: str = "scheduler"
-    replan: str = "task"
+    replan: str = "event"
     schemes: tuple[SchemeTally, ...] = ()
     links: tuple[LinkBandwidth, ...] = ()
     interrupted: bool = False

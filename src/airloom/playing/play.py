@@ -46,8 +46,8 @@ class Play:
     Attributes:
         profiles: by device id; the one under "" is for all others.
         schemes: names, in the order in which a report shows them; the last is the one to be judged by.
-        seconds: of virtual time in which tasks come; None is the scenario's duration.
-        requests: after so many tasks of all UEs no more come; None is the scenario's count.
+        seconds: of virtual time in which tasks come.
+        requests: after so many tasks of all UEs no more come. Where both are None the scenario says.
         seed: of the network and of losses; None is the scenario's. Every scheme has the same draw.
         reports: how hosts learn of rates: the radio's scheduler tells them tick by tick, or they
             measure what their traffic shows.
@@ -66,7 +66,7 @@ class Play:
     requests: int | None = None
     seed: int | None = None
     reports: Literal["scheduler", "traffic"] = "scheduler"
-    replan: Replan = "task"
+    replan: Replan = "event"
     objective: Objective | None = None
     forecast: ForecastPolicy | None = None
     private_operators: int = 0
@@ -79,7 +79,9 @@ class Play:
     @property
     def ends_s(self) -> float | None:
         """Second after which no tasks come; None where their number ends it."""
-        return self.scenario.duration_s if self.seconds is None else self.seconds
+        if self.seconds is not None:
+            return self.seconds
+        return self.scenario.duration_s if self.requests is None else None
 
     @property
     def drawn_from(self) -> int:
@@ -103,7 +105,10 @@ class Play:
 
     @property
     def count(self) -> int | None:
-        return self.scenario.tasks.count if self.requests is None else self.requests
+        """Number of tasks that ends it; None where time does."""
+        if self.requests is not None:
+            return self.requests
+        return self.scenario.tasks.count if self.seconds is None else None
 
 
 #: Called with the scheme, seconds simulated, seconds to simulate (None: not known) and results so far.

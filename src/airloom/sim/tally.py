@@ -49,7 +49,9 @@ class Tally:
         self._errors: Counter[str] = Counter()
         self._retried = self._spikes = 0
         self._joules: defaultdict[str, float] = defaultdict(float)
-        self._sent = self._planning = 0
+        self._sent = self._planning = self._planned = 0
+        self._planning_s = 0.0
+        self._waiting: dict[tuple[str, int | None], float] = {}  # those that no attempt has been made for yet
         self._operators: Counter[str] = Counter()
         self._stretches: list[_Stretch] = []
         self._stretch_s = _FIRST_SPAN_S
@@ -63,10 +65,17 @@ class Tally:
         match event.kind:
             case "submit":
                 self.requests += 1
+                self._waiting[event.host, event.request] = event.at_s
+            case "attempt":
+                asked_s = self._waiting.pop((event.host, event.request), None)
+                if asked_s is not None:
+                    self._planned += 1
+                    self._planning_s += event.at_s - asked_s
             case "result":
                 self._result(event)
             case "error":
                 self._errors[str(event.data.get("error", "error"))] += 1
+                self._waiting.pop((event.host, event.request), None)
             case "stage":
                 self._stage(event)
             case "send" | "repair":
@@ -97,6 +106,7 @@ class Tally:
             energy_j={id: joules / results for id, joules in sorted(self._joules.items())} if self.results else {},
             sent_nbytes=(self._sent + self._planning) / results if self.results else None,
             planning_nbytes=self._planning / results if self.results else None,
+            planning_s=self._planning_s / self._planned if self._planned else None,
             operators={id: count / results for id, count in sorted(self._operators.items())} if self.results else {},
             handovers=self.handovers, devices_down=self.devices_down, spikes=self._spikes, spans=self._spans(),
             wall_s=wall_s,
