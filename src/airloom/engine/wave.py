@@ -144,6 +144,7 @@ class Wave:
 
     def start(self) -> None:
         self._turn()
+        self._speak(-1, new=True)
         self._out.start_timer(self._out.now_s + self._policy.refresh_s, REFRESH_TIMER)
 
     def on_split_cost(self, src: str, message: SplitCost) -> None:
