@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from airloom.core.profile import Profile
 from airloom.engine.coded import Codings
-from airloom.engine.events import Execute, StageDone
+from airloom.engine.events import Execute, StageDone, Train
 from airloom.engine.messages import BLOB, Parcel
+from airloom.engine.training import train_s
 from airloom.sim.clock import Clock
 
 
@@ -27,6 +28,13 @@ class Blank:
     def blob(self, nbytes: float) -> Parcel:
         """A coded live set, which has as many bytes as they have in the mean."""
         return Parcel((BLOB,), (memoryview(bytes(math.ceil(nbytes))),))
+
+    def made(self, tensors: tuple[tuple[int, int], ...]) -> Parcel:
+        """Tensors of these ids and bytes, which no live set need hold: gradients, weights."""
+        largest = max((nbytes for _, nbytes in tensors), default=0)
+        if largest > len(self._zeros):
+            self._zeros = memoryview(bytes(largest))
+        return Parcel(tuple(id for id, _ in tensors), tuple(self._zeros[:nbytes] for _, nbytes in tensors))
 
     def parcel(self, ids: tuple[int, ...], cut: int) -> Parcel:
         """The tensors `ids`; in a profile without ids they are those of `cut`, by position."""
@@ -52,11 +60,11 @@ class VirtualExecutor:
     ) -> None:
         self._clock, self._profile, self._blank, self._factor, self._done = clock, profile, blank, factor, done
         self._codings = codings
-        self._queue: deque[Execute] = deque()
+        self._queue: deque[Execute | Train] = deque()
         self._busy = False
         self.load = 0.0
 
-    def submit(self, job: Execute) -> None:
+    def submit(self, job: Execute | Train) -> None:
         self._queue.append(job)
         self._next()
 
@@ -69,9 +77,7 @@ class VirtualExecutor:
             return
         self._busy = True
         job = self._queue.popleft()
-        seconds = self._profile.stage_s(job.start, job.stop)
-        seconds += self._codings.decode_s(job.start, job.decode) + self._codings.code_s(job.stop, job.encode)
-        took_s = seconds * self._factor * (1.0 + self.load)
+        took_s = self._seconds(job) * self._factor * (1.0 + self.load)
 
         def finish() -> None:
             self._busy = False
@@ -80,7 +86,15 @@ class VirtualExecutor:
 
         self._clock.at(self._clock.now_s + took_s, finish)
 
-    def _made(self, job: Execute) -> Parcel:
+    def _seconds(self, job: Execute | Train) -> float:
+        if isinstance(job, Train):
+            return train_s(self._profile, job)
+        seconds = self._profile.stage_s(job.start, job.stop)
+        return seconds + self._codings.decode_s(job.start, job.decode) + self._codings.code_s(job.stop, job.encode)
+
+    def _made(self, job: Execute | Train) -> Parcel:
+        if isinstance(job, Train):
+            return self._blank.made(job.makes)
         if job.encode.is_raw:
             return self._blank.parcel(job.outputs, job.stop)
         entry = self._codings.entry(job.stop, self._codings.index(job.encode))

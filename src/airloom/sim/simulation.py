@@ -30,6 +30,7 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, DeviceState, Link, LinkState, Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.core.trace import Kind
+from airloom.core.training import TrainingSpec
 from airloom.core.value import SCHEMA_VERSION
 from airloom.engine.config import AttemptPolicy, HostConfig, WavePolicy
 from airloom.engine.events import (
@@ -54,6 +55,8 @@ from airloom.engine.events import (
     StopTimer,
     Submit,
     TimerFired,
+    Train,
+    TrainingOutcome,
     WaveAsked,
 )  # fmt: skip
 from airloom.engine.host import Host
@@ -125,6 +128,7 @@ class Simulation:
         known_from_start: hosts know from their start who else is up, and trace nothing of it.
         instant_control: split cost messages and questions for them take no time: plans are made of the
             network as it is, and planning is free.
+        training, on_training: hosts train, and who hears of what was asked for; see `sim.training`.
     """
 
     def __init__(
@@ -159,6 +163,8 @@ class Simulation:
         make_host: Callable[[HostConfig, RouteBook], Host] | None = None,
         known_from_start: bool = False,
         instant_control: bool = False,
+        training: TrainingSpec | None = None,
+        on_training: Callable[[TrainingOutcome], None] | None = None,
     ) -> None:
         by_device = {"": profiles} if isinstance(profiles, Profile) else profiles
         self._topology, self._pinned, self._framing = topology, pinned, framing
@@ -170,6 +176,7 @@ class Simulation:
                 device=device.id, topology=topology, profile=profile_of(device.id, by_device), framing=framing,
                 private_operators=private_operators, result_returns=result_returns, max_in_flight=max_in_flight,
                 contract=contract, attempts=attempts, wave=wave, objective=objective, forecast=forecast,
+                training=training,
             )
             for device in topology.devices
         }  # fmt: skip
@@ -185,6 +192,7 @@ class Simulation:
         self._keeps = sink is None
         self._sink = self.trace.append if sink is None else sink
         self._next_after = next_after
+        self._on_training = on_training or (lambda outcome: None)
         self._live: set[tuple[str, int]] = set()
         self._window = None if rates is None else Window(rates, lambda: self._clock.now_s)
         self._reports = None
@@ -197,7 +205,8 @@ class Simulation:
                 self._clock, link, (models or {}).get((link.src, link.dst)) or self._model(link),
                 framing, self._rng, back_delay_s=delays.get((link.dst, link.src), link.delay_s),
                 repair_rounds=repair_rounds, deliver=self._deliver, measured=self._measured,
-                allow=None if contract is None else self._allow(link.src, link.dst), repaired=self._repair_of(link.src),
+                allow=self._allow(link.src, link.dst) if contract or training else None,
+                repaired=self._repair_of(link.src),
                 learns=self._reports is None,
             )
             for link in topology.links
@@ -235,6 +244,14 @@ class Simulation:
     def now_s(self) -> float:
         return self._clock.now_s
 
+    def tell(self, device: str, event: Event) -> None:
+        """Give an event to a host from outside, now; nothing where the host is down."""
+        self._tell(device, event)
+
+    def at(self, at_s: float, action: Callable[[], None]) -> None:
+        """Do something at a time of the virtual clock."""
+        self._clock.at(at_s, action)
+
     def rate_bps(self, src: str, dst: str) -> float:
         """bit/s of a link at the moment; 0 where it is down or there is none."""
         carrier = self._carriers.get((src, dst))
@@ -252,6 +269,10 @@ class Simulation:
 
     def is_up(self, device: str) -> bool:
         return device in self._nodes
+
+    def config(self, device: str) -> HostConfig:
+        """What a host was told before it started."""
+        return self._configs[device]
 
     def host(self, device: str) -> Host:
         """A host that is up, to look at."""
@@ -427,7 +448,9 @@ class Simulation:
                     carrier = self._carriers.get((device, effect.dst))
                     if carrier is not None:
                         carrier.send(effect)
-                case Execute():
+                case TrainingOutcome():
+                    self._on_training(effect)
+                case Execute() | Train():
                     node.executor.submit(effect)
                 case Abandon():
                     node.executor.abandon(effect.job)
