@@ -28,27 +28,34 @@ def test_payoffs_of_the_two_step_game(first: tuple[int, int], second: tuple[int,
 def test_a_meeting_ends_when_all_are_there() -> None:
     game = MeetingGame(2, 3)
     goal = [2, 2]
-    standing = np.array([[2, 1], [1, 2], goal])
+    standing = np.array([[2, 1], [1, 2], goal, [0, 0]])
     turn = game.step(standing, np.array([1, 3]))  # up, right
     assert turn.done
     assert turn.reward == 1.0
     turn = game.step(standing, np.array([1, 0]))  # one waits alone on the goal
     assert not turn.done
     assert turn.reward == pytest.approx(-0.07)
-    assert turn.standing.tolist() == [[2, 2], [1, 2], goal]
+    assert turn.standing.tolist() == [[2, 2], [1, 2], goal, [1, 0]]
 
 
 def test_walls_stop() -> None:
     game = MeetingGame(1, 2)
-    assert game.step(np.array([[0, 0], [1, 1]]), np.array([2])).standing[0].tolist() == [0, 0]
+    assert game.step(np.array([[0, 0], [1, 1], [0, 0]]), np.array([2])).standing[0].tolist() == [0, 0]
 
 
 def test_others_are_seen_only_when_near() -> None:
     game = MeetingGame(2, 5, sight=1)
-    near, far = np.array([[0, 0], [1, 1], [4, 4]]), np.array([[0, 0], [2, 0], [4, 4]])
-    assert game.observations(near)[0, 4:].tolist() == [1.0, 0.25, 0.25]
-    assert game.observations(far)[0, 4:].tolist() == [0.0, 0.0, 0.0]
-    assert game.state(far).tolist() == [0, 0, 0.5, 0, 1, 1]
+    near, far = (np.array([[0, 0], other, [4, 4], [8, 0]]) for other in ([1, 1], [2, 0]))
+    assert game.observations(near)[0, 4:].tolist() == [0.5, 1.0, 0.25, 0.25]
+    assert game.observations(far)[0, 4:].tolist() == [0.5, 0.0, 0.0, 0.0]
+    assert game.state(far).tolist() == [0, 0, 0.5, 0, 1, 1, 0.5]
+
+
+def test_time_runs_out() -> None:
+    game = MeetingGame(1, 2, horizon=2)
+    turn = game.step(np.array([[0, 0], [1, 1], [0, 0]]), np.array([0]))
+    assert not turn.done
+    assert game.step(turn.standing, np.array([0])).done
 
 
 @settings(max_examples=30, deadline=None)

@@ -27,7 +27,7 @@ class Turn(NamedTuple):
 
 
 class Game(Protocol):
-    """A cooperative game of `agents` players with `actions` each, over at the latest after `horizon` steps.
+    """A cooperative game of `agents` players with `actions` each that is over after at most `horizon` steps.
 
     Attributes:
         observation_size, state_size: how many numbers an agent sees, and how many tell all.
@@ -84,10 +84,10 @@ class TwoStepGame:
 
 
 class MeetingGame:
-    """Agents on a grid of `side` x `side` cells that must all stand on the goal at once.
+    """Agents on a grid of `side` x `side` cells that must all stand on the goal at once, within `horizon` steps.
 
-    Each sees its own cell and the goal, and another agent only within `sight` cells. Every step costs 0.02,
-    standing on the goal while another agent is not there 0.05 more; all of them on it ends the episode with 1.
+    Each sees its own cell, the goal and the time, and another agent only within `sight` cells. Every step costs
+    0.02, standing on the goal while another agent is not there 0.05 more; all of them on it ends the episode with 1.
     """
 
     def __init__(self, agents: int = 2, side: int = 5, *, sight: int = 2, horizon: int = 16) -> None:
@@ -98,33 +98,36 @@ class MeetingGame:
             )
         self.agents, self.side, self.sight, self.horizon = agents, side, sight, horizon
         self.actions = len(_MOVES)
-        self.observation_size = 4 + 3 * (agents - 1)
-        self.state_size = 2 * (agents + 1)
+        self.observation_size = 5 + 3 * (agents - 1)
+        self.state_size = 2 * (agents + 1) + 1
 
     def begin(self, rng: np.random.Generator) -> Standing:
-        """Agents and, last, the goal, on cells drawn at random; `[agents + 1, 2]`."""
-        return rng.integers(0, self.side, (self.agents + 1, 2))
+        """Agents and then the goal, on cells drawn at random, and steps done and 0; `[agents + 2, 2]`."""
+        return np.concatenate([rng.integers(0, self.side, (self.agents + 1, 2)), [[0, 0]]])
 
     def step(self, standing: Standing, actions: NDArray[np.int64]) -> Turn:
-        places = np.clip(standing[:-1] + _MOVES[actions], 0, self.side - 1)
-        there = (places == standing[-1]).all(1)
-        after = np.concatenate([places, standing[-1:]])
+        places = np.clip(standing[:-2] + _MOVES[actions], 0, self.side - 1)
+        there = (places == standing[-2]).all(1)
+        time = standing[-1] + (1, 0)
+        after = np.concatenate([places, [standing[-2], time]])
         if there.all():
             return Turn(after, 1.0, True)
-        return Turn(after, -0.02 - 0.05 * float(there.sum()), False)
+        return Turn(after, -0.02 - 0.05 * float(there.sum()), bool(time[0] >= self.horizon))
 
     def observations(self, standing: Standing) -> Floats:
-        places, goal, scale = standing[:-1], standing[-1], 1.0 / (self.side - 1)
+        places, goal, scale = standing[:-2], standing[-2], 1.0 / (self.side - 1)
         seen = np.zeros((self.agents, self.observation_size), dtype=np.float32)
         for k, place in enumerate(places):
             seen[k, :2], seen[k, 2:4] = place * scale, (goal - place) * scale
+            seen[k, 4] = standing[-1, 0] / self.horizon
             others = np.delete(places, k, 0) - place
             visible = (np.abs(others).max(1, initial=0) <= self.sight)[:, None]
-            seen[k, 4:] = np.concatenate([visible, visible * others * scale], 1).ravel()
+            seen[k, 5:] = np.concatenate([visible, visible * others * scale], 1).ravel()
         return seen
 
     def state(self, standing: Standing) -> Floats:
-        return (standing * (1.0 / (self.side - 1))).astype(np.float32).ravel()
+        cells = (standing[:-1] * (1.0 / (self.side - 1))).ravel()
+        return np.append(cells, standing[-1, 0] / self.horizon).astype(np.float32)
 
 
 GAMES: dict[str, type[TwoStepGame] | type[MeetingGame]] = {"two-step": TwoStepGame, "meeting": MeetingGame}

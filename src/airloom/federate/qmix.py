@@ -263,15 +263,21 @@ def mean_return(game: Game, team: Team, episodes: int, rng: np.random.Generator)
 def _error(
     batch: Batch, now: tuple[nn.Module, nn.Module], late: tuple[nn.Module, nn.Module], discount: float
 ) -> Tensor:
-    """Mean squared error of the mixed values against one step of look-ahead (Rashid et al., equation 6)."""
+    """Mean squared error of the mixed values against one step of look-ahead (Rashid et al., equation 6).
+
+    The best next actions are those of the networks of now, valued by the late ones (van Hasselt et al. 2016), as the
+    authors' own code has it: values of actions that look good by chance would grow without end.
+    """
 
     def mixed(mixer: nn.Module, values: Tensor, states: Tensor) -> Tensor:
         result: Tensor = mixer(values.flatten(0, 1), states.flatten(0, 1))
         return result.reshape(states.shape[:2])
 
-    values = now[0](batch.observations)[:, :-1].gather(3, batch.actions.unsqueeze(3)).squeeze(3)
+    found = now[0](batch.observations)
+    values = found[:, :-1].gather(3, batch.actions.unsqueeze(3)).squeeze(3)
     with torch.no_grad():
-        best = late[0](batch.observations)[:, 1:].max(3).values
+        chosen = found[:, 1:].argmax(3, keepdim=True)
+        best = late[0](batch.observations)[:, 1:].gather(3, chosen).squeeze(3)
         target = batch.rewards + discount * batch.goes_on * mixed(late[1], best, batch.states[:, 1:])
     errors = F.mse_loss(mixed(now[1], values, batch.states[:, :-1]), target, reduction="none")
     return (errors * batch.played).sum() / batch.played.sum()
