@@ -190,7 +190,7 @@ def training_profile(profile: Profile, *, modelled: bool = False) -> Profile:
             backward_constant_s=BACKWARD_PER_FORWARD * profile.stage_constant_s,
             basis="modelled",
         )
-    if not any(weight.trained for weight in profile.weights):
+    if not profile.optimizer and not any(weight.trained for weight in profile.weights):
         profile = msgspec.structs.replace(
             profile, weights=tuple(msgspec.structs.replace(weight, trained=True) for weight in profile.weights)
         )
