@@ -227,6 +227,7 @@ class Host:
                 return out.drop("cancelled", frame.request, frame.attempt, src=event.src)
             if frame.transfer >= 0:
                 return self._pinned.accept(frame, parcel)
+            passage.keep_way(frame.attempt, event.src)
             return self._tasks.accept(frame, parcel, event.src)
         if frame.kind == FrameKind.CANCEL:
             return self._cancelled(frame, event.src)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from airloom.engine.messages import Frame
 
+_MOST_WAYS = 64
 Mark = tuple[int, int, int, int]  # kind, attempt, cut, transfer
 
 
@@ -19,6 +20,7 @@ class Passage:
         at_s: when it was last heard of.
         onward: the last task that went to each neighbour.
         answered: whether a result has come back through here since.
+        came_from: by attempt, the neighbour that handed it over by its table; results go back the same way.
     """
 
     at_s: float
@@ -27,6 +29,12 @@ class Passage:
     answered: bool = False
     jobs: set[int] = field(default_factory=set)
     cancelled: bool = False
+    came_from: dict[int, str] = field(default_factory=dict)
+
+    def keep_way(self, attempt: int, came_from: str) -> None:
+        """Remember where the task of an attempt came from; of a few attempts."""
+        if len(self.came_from) < _MOST_WAYS:
+            self.came_from[attempt] = came_from
 
 
 class Passages:

@@ -75,6 +75,12 @@ class Peers:
                 self._end = self._ahead[self._end][0]
         return self._ahead
 
+    def is_next_to(self, peer: str) -> bool:
+        """Whether there is a link to `peer`, and both are up."""
+        link = self.device, peer
+        cut = self._cut_edge.get(peer, NONE) | self._cut_edge.get(self.device, NONE) | self._cut
+        return peer in self.up and link in self._links and link not in cut
+
     def _cells(self, ue: str) -> tuple[str, ...]:
         """Where a UE at the edge may go next."""
         cut = self._cut_edge.get(ue, NONE)

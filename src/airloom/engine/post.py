@@ -73,7 +73,7 @@ class Post:
         source = device_name(self._config.topology, frame.source)
         if source == self._config.device:
             return self.at_home(frame, parcel)
-        way = self._peers.way(source) if source is not None else ()
+        way = self._way_back(frame, source) if source is not None else ()
         if not way:
             return self._out.drop("no way back", frame.request, frame.attempt, source=source)
         if way[0] == came_from:
@@ -82,6 +82,14 @@ class Post:
         if frame.kind == FrameKind.RESULT:
             self._passages.at(frame.source, frame.request, self._out.now_s).answered = True
         return self.send(way[0], frame, parcel)
+
+    def _way_back(self, frame: Frame, source: str) -> tuple[str, ...]:
+        """The way that the task came, as it was priced; where that is cut off, the nearest way there is."""
+        passage = self._passages.known(frame.source, frame.request)
+        came_from = None if passage is None else passage.came_from.get(frame.attempt)
+        if came_from is not None and self._peers.is_next_to(came_from):
+            return (came_from,)
+        return self._peers.way(source)
 
     def peer_down(self, peer: str) -> None:
         """Tell the sources of tasks that went to `peer`; their own news of it may have come too early or late."""

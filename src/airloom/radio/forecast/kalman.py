@@ -7,7 +7,7 @@ the true level walks at random, measurements scatter about it,
 
 Differences d of successive measurements then have variance q dt + 2 r and lag-one covariance -r: from running
 means of d^2 and of d d' both noises follow, without an iteration. With a trend the level also has a slope that
-fades (damped trend), its noise a fixed share of the level's.
+fades (damped trend): where the lag-one covariance is positive it is the slope's variance times dt^2.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ class Kalman:
             return
         self._learn(y, since)
         measurement, walk = self.noises
+        turning = 2.0 * self._drift / self._fade_s if self._trend else 0.0
         # Time passes ...
         share, fade = self._share(since)
         self._level += self._slope * share
         self._ll += 2 * share * self._ls + share * share * self._ss + walk * since
         self._ls = fade * (self._ls + share * self._ss)
         self._slope *= fade
-        self._ss = fade * fade * self._ss + (0.1 * walk * since / self._fade_s**2 if self._trend else 0.0)
+        self._ss = fade * fade * self._ss + turning * since
         # ... and the measurement is taken in.
         total = self._ll + measurement
         gain, turn, error = self._ll / total, self._ls / total, y - self._level
@@ -72,8 +73,16 @@ class Kalman:
             return _LEAST_NOISE, 1.0
         square, product = self._square / self._weight, self._product / self._weight
         measurement = max(-product, _LEAST_NOISE)
-        walk = max(square - 2 * measurement, _LEAST_NOISE) / (self._gap_s / self._weight)
+        steady = max(product, 0.0) if self._trend else 0.0
+        walk = max(square - 2 * measurement - steady, _LEAST_NOISE) / (self._gap_s / self._weight)
         return measurement, walk
+
+    @property
+    def _drift(self) -> float:
+        """Variance of the slope, per square second."""
+        if self._weight <= 0 or self._gap_s <= 0:
+            return 0.0
+        return max(self._product / self._weight, 0.0) / (self._gap_s / self._weight) ** 2
 
     def _share(self, seconds: float) -> tuple[float, float]:
         """Seconds' worth of slope in `seconds`, and what is left of it after them."""
