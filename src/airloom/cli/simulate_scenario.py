@@ -34,7 +34,7 @@ def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
         "--replan",
         choices=("task", "event", "ideal"),
         help="when Airloom plans: when conditions have moved, as `airloom run` does (event, the default); for each "
-        "task, which waits for its wave of split costs; or ideal: of the network as it is, at no cost, as papers reckon",
+        "task, which waits for its wave of split costs; or ideal: of the network as it is, at no cost, as in papers",
     )
     group.add_argument(
         "--reports",

@@ -191,7 +191,8 @@ def play_scheme(
 def _policy(replan: Replan, *, plans: bool) -> WavePolicy:
     if replan == "event":
         return WavePolicy()
-    return WavePolicy(per_request=plans, spontaneous=False, refresh_s=_REFRESH_S)
+    # Plans of the network as it is: no change is too small.
+    return WavePolicy(change=1e-9, cost_change=0.0, per_request=plans, spontaneous=False, refresh_s=_REFRESH_S)
 
 
 class _Oracles:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 import airloom
 from airloom.core.run import RunRecord, SchemeRecord, promise_of
 from airloom.core.scenario import Scenario
 from airloom.core.simulated import LinkBandwidth, SchemeTally, SimulationRecord
+from airloom.core.speed import with_class_factors
 from airloom.core.topology import Topology
 from airloom.errors import ConfigError
 from airloom.files import made_folder, write_value
@@ -44,7 +48,9 @@ def play_simulated(
         raise ConfigError("no scheme to simulate", where="--scheme")
     if what.ends_s is None and what.count is None:
         raise ConfigError("a run without end: give --seconds or --requests, or the scenario a duration")
-    notes = modelled_notes(what.scenario.topology, what.profiles)
+    topology = with_class_factors(what.scenario.topology, what.profiles)
+    what = dataclasses.replace(what, scenario=msgspec.structs.replace(what.scenario, topology=topology))
+    notes = modelled_notes(topology, what.profiles)
     started = datetime.now(UTC)
     ended = False
 
