@@ -21,6 +21,7 @@ from airloom.config.objective import ARGUMENTS, check_objective, parse_objective
 from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan, PlanCost
 from airloom.core.profile import Profile
+from airloom.core.speed import with_class_factors
 from airloom.core.tolerance import Contract, Pattern, Tolerance
 from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event
@@ -288,6 +289,7 @@ def plan(
     else:
         captured, known = model, measured(model) if profile is None else profile
     profiles = inputs.load_profiles(where, known) if isinstance(known, Profile) else dict(known)
+    where = with_class_factors(where, profiles)
     if captured is not None:
         inputs.check_model(profiles, captured.graph)
     decided, _ = decide(
@@ -374,6 +376,7 @@ def deploy(
             raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned, or `plan`")
         objective = _objective(minimize, require, solver)
         check_objective(objective, topology, places=ARGUMENTS)
+        topology = with_class_factors(topology, profiles)
         captured, limits = planned, dict[str, Any]() if objective is None else {"objective": objective}
     chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
     pinned = load_plan(plan) if isinstance(plan, str | Path) else plan

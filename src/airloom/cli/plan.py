@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from airloom.config import load_topology
+    from airloom.core.speed import with_class_factors
     from airloom.engine.radios import adapted_choices, radio_choices
     from airloom.errors import ConfigError
     from airloom.planner.decide import decide
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"must not be negative, got {args.runner_ups}", where="--runner-ups")
     profile = load_profile(args.profile)
     topology = load_topology(args.topology, result_returns=returns)
+    profiles = load_profiles(topology, profile)
+    topology = with_class_factors(topology, profiles)
     if args.dry_run is not None:
         from airloom.cli.plan_check import dry_run
 
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         plan, problem = decide(
             topology,
-            load_profiles(topology, profile),
+            profiles,
             conditions=conditions,
             framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
             private_operators=kept_operators(args.keep_on_ue, profile),

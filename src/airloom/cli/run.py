@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if config.changes and not config.emulate:
         raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=str(args.config))
     # Files first, in order of what they cost to read: capturing and measuring take seconds.
+    from airloom.core.speed import with_class_factors
     from airloom.planner.check import require_plan
     from airloom.planner.contract import check_contract
     from airloom.planner.inputs import check_model, load_profile, own_profiles
@@ -137,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()
+    topology = with_class_factors(topology, profiles)
     setting = Setting(captured, topology, profiles, options)
     if plan is not None:
         scheme = Scheme("pinned", f"plan {args.plan.name}", plan, "pinned from a file")

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.config import load_topology
     from airloom.config.scenario import is_scenario
+    from airloom.core.speed import with_class_factors
     from airloom.errors import ConfigError
     from airloom.report.folder import read_run
     from airloom.simulating import Pretence, simulate_run, with_conditions
@@ -86,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     contract, _ = run_contract(args, config)
     topology = load_topology(Path(config.topology), result_returns=config.result_returns)
     conditions: Conditions = conditions_of(args.set, topology)
-    topology = with_conditions(topology, conditions)
     profiles = _profiles(config, topology)
+    topology = with_conditions(with_class_factors(topology, profiles), conditions)
     with Progress("simulating"):
         _, plan = simulate_run(
             Pretence(

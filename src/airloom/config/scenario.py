@@ -45,7 +45,6 @@ from airloom.config.scenario_entries import (
 from airloom.config.strict_yaml import Quantity, at, parse, parse_mapping, read_text
 from airloom.config.topology import (
     DeviceEntry,
-    PowerEntry,
     TopologyEntry,
     build_device,
     build_topology,
@@ -244,7 +243,6 @@ def _device(entry: UeDevice | None, id: str, source: Device, place: str, base: P
             raise ConfigError(f"{source.id}, the source, is no UE to copy: say what `device` this is", where=place)
         return msgspec.structs.replace(source, id=id, address="")
     said = {f: getattr(entry, f) for f in entry.__struct_fields__}
-    said["power"] = entry.power if entry.power is not None else PowerEntry()
     return build_device(DeviceEntry(id=id, role="ue", **said), f"{place}.device", base)
 
 

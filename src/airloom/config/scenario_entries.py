@@ -95,9 +95,11 @@ class UeDevice(Entry, frozen=True):
 
     speed: Quantity | None = None
     factor: Quantity | None = None
+    speed_class: str = msgspec.field(name="class", default="")
     profile: str = ""
     memory: Quantity | None = None
-    power: PowerEntry | None = None
+    power: PowerEntry = PowerEntry()
+    price: Quantity | None = None
 
 
 class UeEntry(Entry, frozen=True):

@@ -25,6 +25,7 @@ from airloom import units
 from airloom.config.nr import NrEntry, dump_nr, parse_nr, with_radio
 from airloom.config.rate_trace import read_rate_rows
 from airloom.config.strict_yaml import Entry, Quantity, at, parse, read_text
+from airloom.core.speed import SPEED_CLASSES, UNKNOWN, speed_class, with_radio_power
 from airloom.core.topology import DEVICE_ID, Device, Link, Power, Role, Topology
 from airloom.errors import ConfigError
 
@@ -34,9 +35,10 @@ _EMPTY = "write one by hand (docs/formats.md) or start with `airloom init`"
 class PowerEntry(Entry, frozen=True):
     """Power figures as people write them."""
 
-    idle: Quantity = 0
-    busy: Quantity = 0
+    idle: Quantity | None = None
+    busy: Quantity | None = None
     radio_per_bit: Quantity = 0
+    radio: str = ""
     send: tuple[tuple[Quantity, Quantity], ...] = ()
     receive: tuple[tuple[Quantity, Quantity], ...] = ()
     source: str = ""
@@ -49,11 +51,12 @@ class DeviceEntry(Entry, frozen=True):
     role: Role
     speed: Quantity | None = None
     factor: Quantity | None = None
+    speed_class: str = msgspec.field(name="class", default="")
     profile: str = ""
     memory: Quantity | None = None
     computes: bool = True
     power: PowerEntry = PowerEntry()
-    price: Quantity = 0
+    price: Quantity | None = None
     address: str = ""
 
 
@@ -168,6 +171,11 @@ def build_device(entry: DeviceEntry, place: str, base: Path) -> Device:
             raise ConfigError(f"a speed of {entry.speed!r} is too little", where=f"{place}.speed")
     elif entry.factor is not None:
         factor = _positive(entry.factor, f"{place}.factor", "a factor")
+    known = None
+    if entry.speed_class:
+        known = speed_class(entry.speed_class, where=f"{place}.class")
+        if entry.speed is None and entry.factor is None:
+            factor = UNKNOWN
     return Device(
         id=entry.id,
         role=entry.role,
@@ -175,23 +183,31 @@ def build_device(entry: DeviceEntry, place: str, base: Path) -> Device:
         profile=_file(entry.profile, base, f"{place}.profile"),
         memory_bytes=None if entry.memory is None else units.parse_bytes(entry.memory, where=f"{place}.memory"),
         computes=entry.computes,
-        power=_power(entry.power, f"{place}.power"),
-        price_per_s=units.parse_price(entry.price, where=f"{place}.price"),
+        power=_power(entry.power, f"{place}.power", Power() if known is None else known.power),
+        speed_class=entry.speed_class,
+        price_per_s=known.price_per_s
+        if entry.price is None and known is not None
+        else units.parse_price(entry.price or 0, where=f"{place}.price"),
         address=entry.address,
     )
 
 
-def _power(entry: PowerEntry, place: str) -> Power:
+def _power(entry: PowerEntry, place: str, usual: Power) -> Power:
+    """What is said, and for the rest the `usual` figures of the machine's class."""
     power = Power(
-        idle_w=units.parse_watts(entry.idle, where=f"{place}.idle"),
-        busy_w=units.parse_watts(entry.busy, where=f"{place}.busy"),
+        idle_w=usual.idle_w if entry.idle is None else units.parse_watts(entry.idle, where=f"{place}.idle"),
+        busy_w=usual.busy_w if entry.busy is None else units.parse_watts(entry.busy, where=f"{place}.busy"),
         radio_j_per_bit=units.parse_joules(entry.radio_per_bit, where=f"{place}.radio_per_bit"),
         send_w=_curve(entry.send, f"{place}.send"),
         receive_w=_curve(entry.receive, f"{place}.receive"),
-        source=entry.source,
+        source=entry.source or (usual.source if entry.idle is None and entry.busy is None else ""),
     )
     if power.radio_j_per_bit and power.send_w:
         raise ConfigError("`radio_per_bit` and `send` both price what is sent: keep one of them", where=place)
+    if entry.radio:
+        if power.radio_j_per_bit or power.send_w or power.receive_w:
+            raise ConfigError("`radio` gives the power of sending and receiving: leave the rest out", where=place)
+        return with_radio_power(power, entry.radio, where=f"{place}.radio")
     return power
 
 
@@ -292,19 +308,22 @@ def dump_topology(topology: Topology) -> str:
     lines += [f"source: {_quoted(topology.source)}", f"sink: {_quoted(topology.sink)}", "devices:"]
     for device in topology.devices:
         items = [f"id: {_quoted(device.id)}", f"role: {device.role}"]
-        items += [f"factor: {device.factor!r}"] if device.factor != 1.0 else []
+        items += [f"class: {_quoted(device.speed_class)}"] if device.speed_class else []
+        usual = SPEED_CLASSES.get(device.speed_class)
+        items += [f"factor: {device.factor!r}"] if device.factor != (1.0 if usual is None else UNKNOWN) else []
         items += [f"profile: {_quoted(device.profile)}"] if device.profile else []
         items += [f"memory: {_bytes(device.memory_bytes)}"] if device.memory_bytes is not None else []
         items += ["computes: false"] if not device.computes else []
         power = device.power
-        if power != Power():
+        if power != (Power() if usual is None else usual.power):
             figures = [f"idle: {_watts(power.idle_w)}", f"busy: {_watts(power.busy_w)}"]
             figures += [f"radio_per_bit: {_joules(power.radio_j_per_bit)}"] if not power.send_w else []
             figures += [f"send: {_points(power.send_w)}"] if power.send_w else []
             figures += [f"receive: {_points(power.receive_w)}"] if power.receive_w else []
             figures += [f"source: {_quoted(power.source)}"] if power.source else []
             items.append(f"power: {{{', '.join(figures)}}}")
-        items += [f"price: {_price(device.price_per_s)}"] if device.price_per_s else []
+        price = 0.0 if usual is None else usual.price_per_s
+        items += [f"price: {_price(device.price_per_s)}"] if device.price_per_s != price else []
         items += [f"address: {_quoted(device.address)}"] if device.address else []
         lines.append(f"  - {{{', '.join(items)}}}")
     lines.append("links:" if topology.links else "links: []")

@@ -10,6 +10,7 @@ import numpy as np
 from airloom.core.framing import Framing
 from airloom.core.problem import Cuts, HopCost, HostCost, Option, PlainOptions, Problem, RadioChoice
 from airloom.core.profile import Profile
+from airloom.core.speed import UNKNOWN
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
@@ -60,6 +61,10 @@ def host_cost(
         private_operators: how many of the first operators must run on the source.
         is_source: whether this is the source; the others do not heed `private_operators`.
     """
+    if device.factor == UNKNOWN:
+        raise ConfigError(
+            f"how fast {device.id} is follows from its class and a profile: see core.speed", where=device.id
+        )
     stretch = device.factor * (1.0 + load)
     starts: Cuts | None = None
     if not device.computes:
