@@ -32,8 +32,10 @@ ROOM = 20_000
 _ROOM_UNDER_BOUNDS = 2.0**-34
 #: What rounding may do to sums of costs, relative.
 _SLACK = 1e-12
-#: Beside the best multipliers, these multiples: higher ones lead to assignments that keep to the bounds.
-_MULTIPLES = (1.0, 1.03, 1.2, 2.0)
+#: Beside the best multipliers, these multiples of them bound too, further along a path where less or more is left
+#: of the bounds; the assignments that the first few lead to are tried, and higher ones more often keep to the bounds.
+_MULTIPLES = (1.0, 1.03, 1.2, 2.0, 0.5, 4.0, 0.0)
+_TRIED = 4
 
 
 def solve_exact(problem: VectorProblem, gap: float = 0.0, *, room: int = ROOM) -> Outcome:
@@ -130,8 +132,14 @@ def _close(grid: Grid, multipliers: Floats, allowed: Floats, best: Search, gap: 
         return np.where(met, costs[:, 0], np.inf)
 
     rows = tuple(range(len(fold.weightings)))
-    prune = Prune(fold, rows, demanded, tuple(range(len(several))))
-    search(grid, prune, value_of, best, room=room)
+    tried = tuple(range(_TRIED))
+    prune = Prune(fold, rows, demanded, tried, grid.completions(fold, tried))
+    # Few labels first: what they find makes the demands on the others higher.
+    for width in (room // 64, room // 8, room):
+        best.left_out = np.inf
+        search(grid, prune, value_of, best, room=width)
+        if best.left_out - priced[0] >= best.value - gap * abs(best.value):
+            break
     return float(min(best.value - gap * abs(best.value), best.left_out - priced[0]))
 
 
@@ -151,7 +159,8 @@ def _closest(problem: VectorProblem, bounded: Cuts) -> Path:
     if best.value > 1.0 + ROUNDING and best.value - found.bound > _SLACK:
         fold = grid.fold(np.vstack([weights[None, :], weightings]))
         rows = tuple(range(len(fold.weightings)))
-        prune = Prune(fold, rows, lambda value: np.full(len(rows), value * (1.0 + _SLACK)), rows)
+        ahead = grid.completions(fold, rows)
+        prune = Prune(fold, rows, lambda value: np.full(len(rows), value * (1.0 + _SLACK)), rows, ahead)
         search(grid, prune, lambda costs: costs.max(axis=1), best, until=1.0)
     assert best.path is not None
     return best.path

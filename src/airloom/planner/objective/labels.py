@@ -19,6 +19,8 @@ from airloom.planner.objective.grid import Fold, Grid, Path
 
 #: Labels are held against so many others of the same host and cut, in the order of their costs.
 _COMPARED = 24
+#: So many of the least under each weighting, and in each dimension, are held against all labels of a host.
+_STRONG = 8
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Prune:
         rows: those of its weightings that bound.
         demanded: given the best value so far, `[len(rows)]` what the bounds must not exceed.
         complete: those of its weightings whose best assignments are tried from every label.
+        ahead: what these cost from every host and cut (`Grid.completions`).
     """
 
     fold: Fold
     rows: tuple[int, ...]
     demanded: Callable[[float], Floats]
     complete: tuple[int, ...]
+    ahead: list[Floats]
 
 
 @dataclass
@@ -93,7 +97,6 @@ def search(
         until: a value that is good enough.
     """
     weightings = prune.fold.weightings[list(prune.rows)].T  # [D, I]
-    ahead = grid.completions(prune.fold, prune.complete)
     size, dims = len(grid.hosts), grid.elapsed.shape[1]
     waiting: list[list[_Layer]] = [[] for _ in range(size)]
     layers: list[_Layer | None] = [None] * size
@@ -111,6 +114,8 @@ def search(
             # In the order of the first bound, so that what dominates comes early.
             rows = rows[np.lexsort((-layer.late[rows], bounds[rows, 0], layer.cut[rows]))]
             rows = rows[_undominated(layer.costs[rows], layer.cut[rows])]
+        if len(rows) > 1:
+            rows = rows[~_outrun(grid, p, layer.costs[rows], layer.cut[rows], bounds[rows])]
         if room is not None and len(rows) > room:
             order = np.argsort(bounds[rows, 0], kind="stable")
             best.left_out = min(best.left_out, float(bounds[rows[order[room]], 0]))
@@ -120,7 +125,7 @@ def search(
             continue
         layer = _Layer(*(getattr(layer, name)[rows] for name in _FIELDS))
         layers[p] = layer
-        _spread(grid, prune, weightings, value_of, best, layers, p, waiting, ahead)
+        _spread(grid, prune, weightings, value_of, best, layers, p, waiting)
         if best.value <= until:
             break
     return best
@@ -135,7 +140,6 @@ def _spread(
     layers: Sequence[_Layer | None],
     p: int,
     waiting: list[list[_Layer]],
-    ahead: Sequence[Floats],
 ) -> None:
     """What the labels of host p become at hosts further on, and assignments that end here."""
     layer = layers[p]
@@ -178,7 +182,7 @@ def _spread(
             if not len(label):
                 continue
             late = layer.late[label] + stop * float(grid.last + 1) ** -p
-            for rest, weighting in zip(ahead[leg.dst], prune.complete, strict=True):
+            for rest, weighting in zip(prune.ahead[leg.dst], prune.complete, strict=True):
                 onwards = _Onwards(grid, prune.fold, layers, p, label, stop, way, leg.dst, weighting)
                 _improve(best, value_of, costs + rest[:, stop].T, late, onwards.path)
             waiting[leg.dst].append(_Layer(costs, late, stop, np.full(len(stop), p), label, np.full(len(stop), way)))
@@ -237,6 +241,28 @@ def _path(
 
 def _joined(layers: Sequence[_Layer]) -> _Layer:
     return _Layer(*(np.concatenate([getattr(layer, name) for layer in layers]) for name in _FIELDS))
+
+
+def _outrun(grid: Grid, p: int, costs: Floats, cut: Cuts, bounds: Floats) -> NDArray[np.bool_]:
+    """Which labels some of the strongest outdo: at their cut, or by running on from an earlier cut to theirs."""
+    scores = np.concatenate([bounds, costs - grid.elapsed[p][:, cut].T], axis=1).T
+    count = min(_STRONG, len(costs))
+    strong = np.unique(np.argpartition(scores, count - 1, axis=1)[:, :count])
+    window = grid.windows[p]
+    reach = np.full(len(cut), grid.last) if window is None else window[cut]
+    # What was spent but for this host's operators before the cut; who comes from an earlier cut pays for a stage.
+    offsets = costs - grid.elapsed[p][:, cut].T
+    earlier = cut[strong][:, None] < cut
+    follows = (earlier & (cut <= reach[strong][:, None]) & (reach[strong][:, None] >= reach)) | (
+        cut[strong][:, None] == cut
+    )
+    better = np.zeros_like(follows)
+    for own, fixed in zip(offsets.T, grid.constant[p].tolist(), strict=True):
+        reached = own[strong][:, None] + np.where(earlier, fixed, 0.0)
+        follows &= reached <= own
+        better |= reached < own
+    found: NDArray[np.bool_] = np.logical_or.reduce(follows & better, axis=0)
+    return found
 
 
 def _undominated(costs: Floats, cut: Cuts) -> NDArray[np.bool_]:
