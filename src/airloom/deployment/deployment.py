@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import msgspec
 
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
-from airloom.core.topology import Conditions, Topology
+from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment.book import Book, Request, Stats
 from airloom.deployment.children import command_line, make_certs, write_inputs
@@ -34,7 +34,7 @@ from airloom.deployment.tensors import parcel_of, value_of
 from airloom.engine.events import Finish, TrainingOutcome
 from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.certs import host_certs
-from airloom.runtime.commands import Ack, HostStatus, Pin, SetFactor
+from airloom.runtime.commands import Ack, HostStatus, LinksChanged, Pin, SetFactor
 from airloom.runtime.launch import Launcher, NodeCommand
 from airloom.runtime.places import with_local_addresses
 
@@ -282,6 +282,18 @@ class Deployment:
                 self.revive(state.id)
             if state.up:
                 self.set_factor(state.id, self.topology.device(state.id).factor * (1.0 + state.load))
+
+    def rewind(self) -> None:
+        """The rate traces of emulated links begin again now."""
+        self._loop.wait(self._launcher.rewind())
+
+    def tell_of_links(self, states: Sequence[LinkState]) -> None:
+        """Tell every host which links came up or went down, as the control plane of a radio does in a handover."""
+        asked = [self._commander.command(host, LinksChanged(links=tuple(states))) for host in sorted(self.up)]
+        self._loop.call(self._hosts.node.links_changed, states)
+        for ack in asked:
+            if (answer := ack.result()) and not answer.ok:
+                raise DeploymentError(answer.error)
 
     def set_factor(self, host: str, factor: float) -> None:
         """Emulate that `host` computes `factor` times slower than this machine."""

@@ -31,6 +31,12 @@ class TrainBy(Value, frozen=True, tag="train"):
     before: Plan | None = None
 
 
+class LinksChanged(Value, frozen=True, tag="links"):
+    """Links came up or went down (`LinkState.up`), as in a handover: the radio's control plane says so."""
+
+    links: tuple[LinkState, ...]
+
+
 class SetFactor(Value, frozen=True, tag="set_factor"):
     """From now on the host takes `factor` times its measured compute time (emulation of a slow or busy device)."""
 
@@ -41,7 +47,7 @@ class ShutDown(Value, frozen=True, tag="shut_down"):
     """Stop cleanly."""
 
 
-Command = Pin | TrainBy | SetFactor | ShutDown
+Command = Pin | TrainBy | LinksChanged | SetFactor | ShutDown
 
 
 class Ack(Value, frozen=True):

@@ -147,6 +147,12 @@ class Launcher:
             raise ConfigError("links run as they are: deploy with emulated links to change them")
         await self.relay.set_link(src, dst, rate_bps=rate_bps, delay_s=delay_s, loss=loss, up=up, snr_db=snr_db)
 
+    async def rewind(self) -> None:
+        """The traces of emulated links begin again now; ConfigError where links are not emulated."""
+        if self.relay is None:
+            raise ConfigError("links run as they are: deploy with emulated links to replay traces")
+        await self.relay.rewind()
+
     async def apply_links(self, conditions: Conditions) -> None:
         """Bring about what `conditions` say of links."""
         for state in conditions.links:

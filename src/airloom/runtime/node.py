@@ -12,13 +12,14 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from airloom.core.messages import Frame, Parcel
 from airloom.core.plan import Plan
+from airloom.core.topology import LinkState
 from airloom.core.trace import Event as TraceEvent
 from airloom.engine.config import HostConfig
 from airloom.engine.events import (
@@ -30,6 +31,7 @@ from airloom.engine.events import (
     Execute,
     Finish,
     FrameArrived,
+    LinkChanged,
     LinkMeasured,
     PeerDown,
     PeerUp,
@@ -278,6 +280,11 @@ class Node:
             recv_loss=losses.get((keys.peer, self.id), 0.0), send_loss=losses.get((self.id, keys.peer), 0.0),
         )  # fmt: skip
 
+    def links_changed(self, states: Sequence[LinkState]) -> None:
+        """Links came up or went down; this host only."""
+        for state in states:
+            self.handle(LinkChanged(state.src, state.dst, state.up))
+
     def on_keys_void(self, peer: str) -> None:
         if self.transport is not None:
             self.transport.remove_peer(peer)
@@ -293,6 +300,8 @@ class Node:
                     self.pin(command.plan)
                 case commands.TrainBy():
                     self.train_by(TrainingPinned(command.plan, command.step, command.before))
+                case commands.LinksChanged():
+                    self.links_changed(command.links)
                 case commands.SetFactor():
                     self.compute.set_factor(command.factor)
                 case commands.ShutDown():

@@ -35,6 +35,7 @@ from airloom.runtime.relay_control import (
     Ready,
     Refused,
     RelaySpec,
+    Rewind,
     Said,
     SetHost,
     SetLink,
@@ -130,6 +131,7 @@ class Commands:
 
     def __init__(self, emulator: Emulator, *, say: Callable[[Said], None]) -> None:
         self._emulator, self._say = emulator, say
+        self._following: dict[EmulatedLink, int] = {}
         for link in emulator.links.values():
             self._follow_trace(link)
 
@@ -153,6 +155,11 @@ class Commands:
                 self._report(link)
             case SetHost(host=host, address=address):
                 emulator.set_host(host, address)
+            case Rewind():
+                now_s = time.monotonic()
+                for link in emulator.links.values():
+                    link.rewind(now_s)
+                    self._follow_trace(link)
             case GetStats():
                 late = emulator.loop.lateness
                 return Stats(
@@ -174,10 +181,12 @@ class Commands:
     def _follow_trace(self, link: EmulatedLink) -> None:
         next_s = link.next_change_s(time.monotonic())
         if next_s is not None:
-            self._emulator.loop.call_at(next_s, functools.partial(self._trace_moved, link))
+            turn = self._following[link] = self._following.get(link, 0) + 1
+            self._emulator.loop.call_at(next_s, functools.partial(self._trace_moved, link, turn))
 
-    def _trace_moved(self, link: EmulatedLink) -> None:
-        if link.next_change_s(time.monotonic()) is not None:
+    def _trace_moved(self, link: EmulatedLink, turn: int) -> None:
+        """A row has ended; `turn` is another one by now where the trace began again."""
+        if turn == self._following[link] and link.next_change_s(time.monotonic()) is not None:
             self._report(link)
             self._follow_trace(link)
 

@@ -72,6 +72,10 @@ class SetHost(Value, frozen=True, tag="host", tag_field="do"):
     address: str
 
 
+class Rewind(Value, frozen=True, tag="rewind", tag_field="do"):
+    """The traces of all links begin again now."""
+
+
 class GetStats(Value, frozen=True, tag="stats", tag_field="do"):
     pass
 
@@ -80,7 +84,7 @@ class Stop(Value, frozen=True, tag="stop", tag_field="do"):
     pass
 
 
-Command = SetLink | SetHost | GetStats | Stop
+Command = SetLink | SetHost | Rewind | GetStats | Stop
 
 
 class LinkAddress(Value, frozen=True):

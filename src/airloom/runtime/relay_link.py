@@ -125,6 +125,12 @@ class EmulatedLink:
         schedule = self.model.queue.schedule if isinstance(self.model, QueuedLink) else None
         return schedule.next_change_s(at_s) if isinstance(schedule, ReplayedRate) else None
 
+    def rewind(self, now_s: float) -> None:
+        """The replayed trace, if there is one, begins again; what has been accepted keeps its times."""
+        schedule = self.model.queue.schedule if isinstance(self.model, QueuedLink) else None
+        if isinstance(schedule, ReplayedRate):
+            schedule.origin_s = now_s
+
     def stats(self) -> LinkStats:
         model = self.model
         return LinkStats(

@@ -19,6 +19,7 @@ from airloom.runtime.relay_control import (
     Ready,
     Refused,
     RelaySpec,
+    Rewind,
     Said,
     SetHost,
     SetLink,
@@ -112,6 +113,10 @@ class RelayProcess:
     async def set_host(self, host: str, address: str) -> None:
         """From now on the data plane of `host` listens at `address` (`ip:port`)."""
         await self._ask(SetHost(host=host, address=address))
+
+    async def rewind(self) -> None:
+        """The traces of all links begin again now."""
+        await self._ask(Rewind())
 
     async def stats(self) -> Stats:
         said = await self._ask(GetStats())
