@@ -51,11 +51,11 @@ def test_several_terms_show_their_weights(capsys: pytest.CaptureFixture[str]) ->
     assert "bounds" not in row(out, "beside it")
 
 
-@pytest.mark.parametrize(("solver", "said"), [("convex", "it cannot promise bounds"), ("linear", "blind to bounds")])
-def test_a_solver_that_breaks_the_bound_says_so(capsys: pytest.CaptureFixture[str], solver: str, said: str) -> None:
+@pytest.mark.parametrize("solver", ["convex", "linear"])
+def test_a_solver_that_breaks_the_bound_says_so(capsys: pytest.CaptureFixture[str], solver: str) -> None:
     code, out, err = call(capsys, *PLAN, "--minimize", "energy", "--require", BOUND, "--solver", solver)
     assert code == 1
-    assert said in out
+    assert re.search(rf"{solver} solver \(HiveMind, Eq. 1[12]\): .*cannot promise bounds", out)
     assert "broken by" in row(out, "latency")
     assert row(out, "exact solver").endswith("kept")
     assert err.count("\n") == 1

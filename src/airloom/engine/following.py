@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from airloom.core.objective import Objective
+from airloom.wire.header import MAX_BOUNDS
 
 
 def hosts_follow(objective: Objective | None) -> bool:
-    """Whether every host decides under this objective itself, from its own table and its neighbours' messages."""
-    return objective is None or (objective.is_latency and objective.solver == "exact")
+    """Whether every host decides under this objective itself: a frame has room for what is left of a few bounds."""
+    return objective is None or len({bound.name for bound in objective.require}) <= MAX_BOUNDS
