@@ -35,10 +35,10 @@ from airloom.errors import Infeasible
 from airloom.files import made_folder, write_aside, write_value
 from airloom.planner.baselines import TITLES, baselines
 from airloom.planner.deciding import plan_for
+from airloom.planner.modes import Pricer, planned_chain
 from airloom.planner.phases import predicted_phase
 from airloom.planner.planning import make_plan
-from airloom.planner.pricing import build_problem, profile_of
-from airloom.planner.route import chain
+from airloom.planner.pricing import profile_of
 from airloom.report.folder import RECORD, TRACES
 
 if TYPE_CHECKING:
@@ -99,20 +99,23 @@ class Setting:
     profiles: Mapping[str, Profile]
     options: DeployOptions = field(default_factory=DeployOptions)
 
-    def problem(self, conditions: Conditions | None = None) -> Problem:
-        """Prices on the way from source to sink under `conditions`."""
-        returns = self.options.result_returns
+    def pricer(self, conditions: Conditions | None = None) -> Pricer:
+        """Prices of any path under `conditions`."""
         topology = self.options.priced(self.topology)
-        return build_problem(
+        return Pricer(
             topology,
-            chain(self.topology, conditions=conditions, result_returns=returns),
             self.profiles,
             conditions=conditions,
             private_operators=self.options.private_operators,
-            result_returns=returns,
+            result_returns=self.options.result_returns,
             contract=self.options.contract,
             choices=radio_choices(topology, conditions),
         )
+
+    def problem(self, conditions: Conditions | None = None, pinned: Plan | None = None) -> Problem:
+        """Prices under `conditions` on the way from source to sink that is best then, or on that of a pinned plan."""
+        price = self.pricer(conditions)
+        return price(planned_chain(price, self.options.objective, pinned))
 
     def schemes(self, names: Sequence[str]) -> tuple[Scheme, ...]:
         """The schemes of these names: `airloom`, or a baseline's.
@@ -209,7 +212,7 @@ def run_record(
         graph_digest=graph.digest,
         operators=tuple(op.name for op in graph.operators),
         topology=setting.topology,
-        chain=chain(setting.topology, result_returns=setting.options.result_returns),
+        chain=planned_chain(setting.pricer(), setting.options.objective),
         schemes=schemes,
         labels=tuple(labels),
         changes=tuple(Change(request=s.request, title=s.title, conditions=s.conditions) for s in steps),
@@ -289,9 +292,10 @@ def scheme_record(
 ) -> SchemeRecord:
     """The scheme with what the planner predicts of it, stretch by stretch."""
     phases, stages = [], list[Stage]()
+    chain = planned_chain(setting.pricer(), setting.options.objective)
     for step in (Step(0, "at the start", Conditions()), *steps):
         phase, plan = predicted_phase(
-            setting.problem(step.conditions),
+            setting.problem(step.conditions, scheme.plan),
             setting.topology,
             profile_of(setting.topology.source, setting.profiles),
             pinned=scheme.plan,
@@ -299,6 +303,7 @@ def scheme_record(
             first_request=step.request,
             conditions=step.conditions,
             objective=setting.options.objective,
+            chain=chain,
         )
         phases.append(phase)
         if scheme.plan is None:

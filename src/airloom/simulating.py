@@ -28,9 +28,9 @@ from airloom.engine.radios import at_planned_mcs, radio_choices
 from airloom.errors import ConfigError
 from airloom.files import made_folder, write_aside, write_value
 from airloom.planner.decide import decide
+from airloom.planner.modes import Pricer, planned_chain
 from airloom.planner.phases import predicted_phase
-from airloom.planner.pricing import build_problem, profile_of
-from airloom.planner.route import chain
+from airloom.planner.pricing import profile_of
 from airloom.report.folder import RECORD, TRACES
 from airloom.sim.simulation import Arrival, Simulation
 
@@ -116,7 +116,7 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         graph_digest=profile.graph_digest,
         operators=tuple(op.name for op in profile.operators),
         topology=fixed,
-        chain=chain(fixed, result_returns=returns),
+        chain=plan.chain,
         schemes=(SchemeRecord(name="airloom", title="Airloom", plan=plan, phases=phases),),
         changes=tuple(
             Change(request=phase.first_request, title=phase.name, conditions=phase.conditions) for phase in phases[1:]
@@ -194,9 +194,9 @@ def _phases(
     phases = []
     for k, conditions in enumerate((Conditions(), *changes)):
         first = 0 if k == 0 else min(what.requests, -int(-conditions.at_s // every_s)) if every_s > 0 else 0
-        problem = build_problem(
+        pinned = plan if what.pins else None
+        price = Pricer(
             topology,
-            chain(topology, conditions=conditions, result_returns=what.result_returns),
             what.profiles,
             conditions=conditions,
             private_operators=what.private_operators,
@@ -204,12 +204,14 @@ def _phases(
             contract=what.contract,
             choices=radio_choices(topology, conditions),
         )
+        problem = price(planned_chain(price, what.objective, pinned))
         phase, _ = predicted_phase(
             problem,
             topology,
             profile_of(topology.source, what.profiles),
-            pinned=plan if what.pins else None,
+            pinned=pinned,
             objective=what.objective,
+            chain=plan.chain,
             name="at the start" if k == 0 else change_title(sorted(what.changes, key=lambda c: c.at_s)[k - 1]),
             first_request=first,
             conditions=conditions,

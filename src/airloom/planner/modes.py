@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from airloom.core.framing import Framing
 from airloom.core.objective import Objective
-from airloom.core.plan import PlanPart
+from airloom.core.plan import Plan, PlanPart
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
@@ -213,6 +213,17 @@ def chosen_route(price: Pricer, objective: Objective | None) -> tuple[Route, tup
         separable=price.contract is None,
     )
     return route, nominal
+
+
+def planned_chain(price: Pricer, objective: Objective | None, pinned: Plan | None = None) -> tuple[str, ...]:
+    """The path whose prices tell what requests will cost: the pinned plan's, or the one that is best.
+
+    Raises:
+        As `chosen_route`.
+    """
+    if pinned is not None and pinned.chain:
+        return pinned.chain
+    return chosen_route(price, objective)[0].chain
 
 
 def route_notes(route: Route, modes: Modes) -> tuple[str, ...]:

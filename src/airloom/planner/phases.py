@@ -24,11 +24,13 @@ def predicted_phase(
     first_request: int = 0,
     conditions: Conditions | None = None,
     objective: Objective | None = None,
+    chain: tuple[str, ...] = (),
 ) -> tuple[Phase, Plan]:
     """The phase in which `problem` holds, and its plan: the pinned one, or what the tables should come to.
 
     Args:
         objective: what requests are to be good at; where no plan keeps its bounds then, hosts take the closest.
+        chain: the run's, in whose order stops are told; those of a plan over another path are left out.
     """
     if pinned is not None:
         plan, seconds = pinned, price_plan(pinned, problem)
@@ -43,7 +45,7 @@ def predicted_phase(
         first_request=first_request,
         conditions=conditions or Conditions(),
         predicted_s=seconds,
-        stops=plan.stops,
+        stops=plan.stops if not chain or plan.chain == chain[: len(plan.chain)] else (),
         predicted_j=predicted_j(problem, plan.stops, topology, options) if possible else None,
         predicted_accuracy=plan.predicted_accuracy,
         transfers=plan.transfers if contract else (),

@@ -242,6 +242,12 @@ def build_problem(
     links = {(link.src, link.dst): link for link in topology.links}
     moved = conditions or Conditions()
     states = {(state.src, state.dst): state for state in moved.links}
+    gone = {state.id for state in moved.devices if not state.up}
+    states |= {
+        (link.src, link.dst): LinkState(src=link.src, dst=link.dst, up=False)
+        for link in (topology.links if gone else ())
+        if link.src in gone or link.dst in gone
+    }
     loads = {state.id: state for state in moved.devices}
     hosts = tuple(
         host_cost(

@@ -1,0 +1,68 @@
+"""Prices and paths of a run's phases: of the pinned plan's path, or of the one that is best then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airloom.config import load_topology
+from airloom.core.profile import CutSize, OperatorCost, Profile
+from airloom.core.tolerance import Contract, Tolerance
+from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
+from airloom.errors import ConfigError
+from airloom.planner.decide import decide
+from airloom.planner.modes import Modes, Pricer, chosen_route, planned_chain
+from airloom.planner.phases import predicted_phase
+from airloom.planner.training import Training
+
+PROFILE = Profile(
+    model="m",
+    device="d",
+    operators=tuple(OperatorCost(f"op{k}", 0.005) for k in range(4)),
+    cuts=tuple(CutSize((30_000,)) for _ in range(5)),
+)
+SLOW = Conditions(links=(LinkState("ue", "gnb1", rate_bps=1e6),))
+
+
+@pytest.fixture(scope="module")
+def iab() -> Topology:
+    return load_topology(Path("examples/hivemind_mmwave_iab.yaml"))
+
+
+def test_a_run_is_priced_on_the_path_that_is_best_or_pinned(iab: Topology) -> None:
+    plan, _ = decide(iab, {"": PROFILE}, runner_ups=0)
+    price = Pricer(iab, {"": PROFILE}, conditions=SLOW)
+    assert planned_chain(price, None)[1] == "gnb2"
+    assert planned_chain(price, None, plan) == plan.chain
+    stays, _ = predicted_phase(price(plan.chain), iab, PROFILE, pinned=plan, conditions=SLOW, chain=plan.chain)
+    moves, other = predicted_phase(price(planned_chain(price, None)), iab, PROFILE, conditions=SLOW, chain=plan.chain)
+    assert stays.stops == plan.stops
+    assert (moves.stops, other.chain[1]) == ((), "gnb2")  # stops of a run are told in the order of its chain
+    assert moves.predicted_s is not None
+    assert stays.predicted_s is not None
+    assert moves.predicted_s < stays.predicted_s
+
+
+def test_a_pinned_plan_over_a_host_that_is_gone_comes_to_nothing(iab: Topology) -> None:
+    plan, _ = decide(iab, {"": PROFILE}, runner_ups=0)
+    gone = Conditions(devices=(DeviceState("gnb1", up=False),))
+    phase, _ = predicted_phase(Pricer(iab, {"": PROFILE}, conditions=gone)(plan.chain), iab, PROFILE, pinned=plan)
+    assert phase.predicted_s == float("inf")
+    decided, _ = decide(iab, {"": PROFILE}, conditions=gone, runner_ups=0)
+    assert decided.chain[1] == "gnb2"
+
+
+def test_training_needs_the_links_back_whatever_becomes_of_the_result(iab: Topology) -> None:
+    price = Pricer(iab, {"": PROFILE}, result_returns=False, modes=Modes(training=Training()))
+    route, nominal = chosen_route(price, None)
+    assert route.chain == nominal
+    assert route.considered == 2
+    contract = Contract(Tolerance("m", "", "", "top-1", clean=0.9, samples=1), 0.8)
+    with pytest.raises(ConfigError, match="--min-accuracy"):
+        Pricer(iab, {"": PROFILE}, contract=contract, modes=Modes(training=Training()))(nominal)
+
+
+def test_plain_requests_have_no_parts(iab: Topology) -> None:
+    plan, _ = decide(iab, {"": PROFILE}, runner_ups=0)
+    assert plan.parts == ()
