@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +30,14 @@ FRAMES = st.builds(
     drop_bp=st.one_of(st.integers(0, 10_000), st.just(UNKNOWN_DROP)),
     gone_bp=st.integers(0, 10_000),
     tensors=st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**24)), max_size=5).map(tuple),
+).map(lambda frame: frame if frame.transfer >= 0 else msgspec.structs.replace(frame, epoch=frame.epoch >> 1))
+LEFT = st.lists(st.floats(0, width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=2)
+FRAMES_WITH_BOUNDS = st.builds(
+    lambda frame, left: msgspec.structs.replace(frame, epoch=0, transfer=-1, left=tuple(left)), FRAMES, LEFT
 )
 
 
-@given(FRAMES)
+@given(st.one_of(FRAMES, FRAMES_WITH_BOUNDS))
 @settings(max_examples=500, deadline=None)
 def test_a_frame_survives_the_wire(frame: Frame) -> None:
     data = encode_frame(frame)
@@ -56,7 +61,7 @@ def test_golden_head() -> None:
     )  # fmt: skip
 
 
-@given(st.one_of(st.binary(max_size=200), FRAMES.map(encode_frame)), st.data())
+@given(st.one_of(st.binary(max_size=200), FRAMES.map(encode_frame), FRAMES_WITH_BOUNDS.map(encode_frame)), st.data())
 @settings(max_examples=500, deadline=None)
 def test_what_decodes_has_one_encoding(data: bytes, draw: st.DataObject) -> None:
     """Any bytes, or a head with some bytes changed: refused with WireError, or exactly what `encode_frame` makes."""
@@ -74,7 +79,7 @@ def test_what_decodes_has_one_encoding(data: bytes, draw: st.DataObject) -> None
 
 @pytest.mark.parametrize(
     ("offset", "value"),
-    [(0, 0), (4, 0), (4, 9), (5, 2), (21, 0x28), (23, 0x28), (44, 0xF0), (48, 0xFF), (53, 0xFF), (56, 1)],
+    [(0, 0), (4, 0), (4, 9), (5, 9), (21, 0x28), (23, 0x28), (44, 0xF0), (48, 0xFF), (53, 0xFF), (56, 1)],
 )
 def test_a_wrong_byte_is_refused(offset: int, value: int) -> None:
     data = bytearray(encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, tensors=((3, 8),), transfer=-1)))
@@ -115,3 +120,35 @@ def test_missing_ranges_of_the_message_become_gaps_of_its_tensors() -> None:
         unpack_message(message, [(head - 1, head + 1)])
     with pytest.raises(WireError, match="another size"):
         unpack_message(message + b"x")
+
+
+def test_bounds_take_the_place_of_epoch_and_transfer() -> None:
+    """By hand: 1.5 is 3fc00000, 2.0 is 40000000, both with the sign bit set."""
+    one = encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, left=(1.5,)))
+    assert (one[36:40].hex(), one[44:48].hex()) == ("0000c0bf", "ffffffff")
+    two = encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, left=(1.5, 2.0)))
+    assert (two[36:40].hex(), two[44:48].hex()) == ("0000c0bf", "000000c0")
+    assert decode_frame(two).left == (1.5, 2.0)
+    nothing = encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, left=(0.0, 0.0)))
+    assert decode_frame(nothing).left == (0.0, 0.0)
+    assert len(two) == len(encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"left": (1.0, 1.0, 1.0)}, {"left": (-1.0,)}, {"left": (float("nan"),)}, {"left": (float("inf"),)},
+        {"left": (1.0,), "transfer": 0}, {"left": (1.0,), "epoch": 1}, {"epoch": 1 << 31}, {"left": (1e39,)},
+    ],
+)  # fmt: skip
+def test_bounds_that_do_not_fit_are_not_sent(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"left|epoch"):
+        encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0, **wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fields", ["000080ffffffffff", "0000c0ffffffffff", "0000c0bf000080ff"])
+def test_bounds_that_are_no_numbers_are_refused(fields: str) -> None:
+    data = bytearray(encode_frame(Frame(kind=FrameKind.TASK, source=0, request=0)))
+    data[36:40], data[44:48] = bytes.fromhex(fields[:8]), bytes.fromhex(fields[8:])
+    with pytest.raises(WireError, match="bounds out of range"):
+        decode_frame(bytes(data))
