@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airloom.cli.contract import contract_of
 from airloom.cli.objective import objective_of
+from airloom.cli.plan_modes import modes_of
 
 if TYPE_CHECKING:
     from airloom.core.objective import Objective
@@ -62,7 +63,8 @@ def _broken(
     from airloom.engine.radios import radio_choices
     from airloom.planner.deciding import broken_bounds
     from airloom.planner.inputs import load_profiles
-    from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY, build_problem
+    from airloom.planner.modes import Pricer
+    from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY
 
     contract = contract_of(args)
     if not plan.stops:
@@ -70,15 +72,16 @@ def _broken(
     if contract is None and any(transfer.coding != "raw" for transfer in plan.transfers):
         return (), "; bounds were not checked: its codings need --tolerance"
     conditions = conditions_of(args.set, topology)
-    problem = build_problem(
+    modes = modes_of(args)
+    price = Pricer(
         topology,
-        plan.chain,
         load_profiles(topology, profile),
         conditions=conditions,
         framing=PAYLOAD_ONLY if args.no_framing else FRAMED,
         private_operators=kept_operators(args.keep_on_ue, profile),
-        result_returns=not args.no_result_back,
+        result_returns=not args.no_result_back and modes.training is None,
         contract=contract,
         choices=radio_choices(topology, conditions),
+        modes=modes,
     )
-    return broken_bounds(plan, problem, objective, topology), ""
+    return broken_bounds(plan, price(plan.chain), objective, topology), ""
