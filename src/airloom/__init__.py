@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from airloom.api import profile as profile
     from airloom.api import simulate as simulate
     from airloom.api import tolerance as tolerance
+    from airloom.api import train as train
     from airloom.api import write_report as write_report
     from airloom.core.graph import ModelGraph as ModelGraph
     from airloom.core.plan import Plan as Plan
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from airloom.errors import StageFailed as StageFailed
     from airloom.errors import UserError as UserError
     from airloom.report.trace import read_trace as read_trace
+    from airloom.training import Trained as Trained
 
 # Public name -> the module that defines it.
 _HOME = {
@@ -62,10 +64,12 @@ _HOME = {
     "load_plan": "airloom.api",
     "load_tolerance": "airloom.api",
     "tolerance": "airloom.api",
+    "train": "airloom.api",
     "Tolerance": "airloom.core.tolerance",
     "Planned": "airloom.api",
     "DeployOptions": "airloom.deployment",
     "read_trace": "airloom.report.trace",
+    "Trained": "airloom.training",
     "ModelGraph": "airloom.core.graph",
     "Profile": "airloom.core.profile",
     "Topology": "airloom.core.topology",

@@ -27,6 +27,8 @@ COMMANDS = {
     "plan": "airloom.cli.plan",
     "run": "airloom.cli.run",
     "simulate": "airloom.cli.simulate",
+    "train": "airloom.cli.train",
+    "federate": "airloom.cli.federate",
     "node": "airloom.cli.node",
     "status": "airloom.cli.status",
     "certs": "airloom.cli.certs",

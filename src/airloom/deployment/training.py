@@ -17,6 +17,7 @@ from airloom.core.plan import Plan
 from airloom.core.training import LABELS, LOSS, TrainingSpec
 from airloom.deployment.deployment import Deployment
 from airloom.deployment.tensors import parcel_of
+from airloom.engine.config import HostConfig
 from airloom.engine.events import GatherState, TrainingOutcome, TrainingPinned, TrainStep
 from airloom.errors import Cancelled, ConfigError, DeploymentError, RequestError
 from airloom.runtime.commands import TrainBy
@@ -62,6 +63,11 @@ class TrainingDeployment(Deployment):
         if self.options.training is None:
             raise ConfigError("this deployment answers requests: give its options `training`")
         return self.options.training
+
+    @property
+    def source_config(self) -> HostConfig:
+        """What the engine of the source is told."""
+        return self._setup.source_config()
 
     def follow(
         self, plan: Plan, *, step: int | None = None, before: Plan | None = None, state: State | None = None

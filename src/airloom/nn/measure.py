@@ -78,7 +78,7 @@ def measure(
     if not graph.num_operators:
         raise UserError(f"{graph.model} has no operators: there is nothing to measure")
     rng = np.random.default_rng(seed)
-    fitted, judged = _sample_stages(graph.num_operators, rng)
+    fitted, judged = sample_stages(graph.num_operators, rng)
     stages = [(0, graph.num_operators), *fitted, *judged]
     data = _live_bytes(executor, {start for start, _ in stages}, rng)
 
@@ -236,7 +236,7 @@ def _spans(elapsed: Floats, stages: Sequence[Bounds]) -> Floats:
     return np.array([elapsed[stop] - elapsed[start] for start, stop in stages], dtype=np.float64)
 
 
-def _sample_stages(num_operators: int, rng: np.random.Generator) -> tuple[list[Bounds], list[Bounds]]:
+def sample_stages(num_operators: int, rng: np.random.Generator) -> tuple[list[Bounds], list[Bounds]]:
     """Two disjoint sets of stages, of every length, to fit and to judge."""
     length = num_operators
     every = length * (length + 1) // 2 - 1  # the whole is always fitted
@@ -253,7 +253,7 @@ def _sample_stages(num_operators: int, rng: np.random.Generator) -> tuple[list[B
 def _live_bytes(executor: StageExecutor, cuts: set[int], rng: np.random.Generator) -> dict[int, dict[int, memoryview]]:
     """What crosses each of `cuts` in one pass over the example inputs, or over random ones."""
     graph, example = executor.graph, executor.captured.example
-    inputs = example or tuple(_random_input(graph, t, rng) for t in graph.inputs)
+    inputs = example or tuple(random_input(graph, t, rng) for t in graph.inputs)
     live = {t: tensor_to_bytes(x) for t, x in zip(graph.inputs, inputs, strict=True)}
     at, result = 0, {}
     for cut in sorted(cuts):
@@ -262,7 +262,7 @@ def _live_bytes(executor: StageExecutor, cuts: set[int], rng: np.random.Generato
     return result
 
 
-def _random_input(graph: ModelGraph, tensor: int, rng: np.random.Generator) -> torch.Tensor:
+def random_input(graph: ModelGraph, tensor: int, rng: np.random.Generator) -> torch.Tensor:
     spec = graph.tensors[tensor]
     dtype = DTYPES[spec.dtype]
     if dtype.is_floating_point:

@@ -1,0 +1,294 @@
+"""airloom train: train a model split over the hosts of a topology."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airloom.cli.capture import parse_options
+
+if TYPE_CHECKING:
+    from airloom.core.plan import Plan
+    from airloom.training import Trained
+
+HELP = "train a model split over the hosts of a topology"
+EPILOG = """\
+examples:
+  airloom train resnet20 examples/line4.yaml --steps 20 --batch 8 --lr 0.05 --momentum 0.9 --check
+  airloom train resnet20 examples/line4.yaml --data samples.npz --optimizer adam --lr 0.001 --steps 100
+  airloom train resnet20 line4.yaml --plan a.json --replan-at 10 --plan2 b.json --checkpoint run.safetensors
+  airloom train resnet20 line4.yaml --resume run.safetensors --steps 100
+  airloom train run.yaml --steps 50
+
+Each host is a process and holds a stage: weights, their gradients and what the optimiser keeps. Without --data a
+network of the zoo trains on the pictures that come with Airloom. Plans are of the model in train mode: make one with
+`airloom profile --train sgd` and `airloom plan --train`. Ctrl-C ends training after the step at hand and brings the
+weights home; a second one ends it at once. --check trains in one piece here too, and compares bit for bit.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a zoo name, package.module:factory, an artifact, or RUN.yaml")
+    parser.add_argument(
+        "topology", metavar="TOPOLOGY", type=Path, nargs="?", help="its file (a run file names its own)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help=".npz with one array an input, and one called `labels` unless --labels",
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help=".npy with a label for each row of --data")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("--batch", type=int, metavar="B", help="samples a step (default: 8)")
+    parser.add_argument("--optimizer", choices=("sgd", "adam", "adamw"), help="(default: sgd)")
+    parser.add_argument("--lr", type=float, metavar="R", help="learning rate (default: 0.01)")
+    parser.add_argument("--momentum", type=float, metavar="M", help="of sgd (default: 0)")
+    parser.add_argument("--weight-decay", type=float, metavar="W", help="(default: 0)")
+    parser.add_argument("--loss", choices=("cross_entropy", "mse"), help="(default: cross_entropy)")
+    parser.add_argument("--weights", metavar="FILE", help="to begin with; `bundled` or `random` for the zoo")
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="SHAPE:TYPE", help="an input of a factory that names none"
+    )
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=NUMBER", help="of the network: width=8")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="of `airloom profile --train` (default: measured now)"
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="where stages run (default: the cheapest step)")
+    parser.add_argument(
+        "--replan-at", action="append", type=int, default=[], metavar="STEP", help="another plan from this step on"
+    )
+    parser.add_argument(
+        "--plan2", action="append", type=Path, default=[], metavar="FILE",
+        help="the plan of the --replan-at before it, in order (default: the cheapest then)",
+    )  # fmt: skip
+    parser.add_argument("--transport", choices=("udp", "tcp"), help="for tensors (default: udp)")
+    parser.add_argument("--seed", type=int, help="of samples' order, dropout and the links' losses (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="torch's, on every host (default: the profile's)")
+    parser.add_argument(
+        "--patience", type=float, default=30.0, metavar="S", help="wait this long for a try at a step (default: 30)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="write weights and optimiser state here")
+    parser.add_argument("--every", type=int, default=0, metavar="N", help="... every N steps, not at the end alone")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights (safetensors)")
+    parser.add_argument("--check", action="store_true", help="also train in one piece here, and compare bit for bit")
+    parser.add_argument("--out", type=Path, default=Path("airloom-training"), metavar="DIR", help="the run folder")
+    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import os
+    import signal
+    import sys
+
+    from airloom.cli.inputs import read_labelled
+    from airloom.config import load_run, load_topology
+    from airloom.core.training import TrainingSpec
+    from airloom.errors import ConfigError
+    from airloom.planner.inputs import check_model, load_profile, load_profiles
+
+    # Files first: capturing and measuring take seconds.
+    model, changes, known, transport, seed = args.model, (), args.profile, args.transport, args.seed
+    if args.topology is None:
+        if not model.endswith((".yaml", ".yml")):
+            raise ConfigError("name the topology's file after the model, or a run file alone", where="TOPOLOGY")
+        config = load_run(Path(model))
+        if config.changes and not config.emulate:
+            raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=model)
+        where, model, changes = Path(config.topology), config.model, config.changes
+        transport, seed = transport or config.transport, config.seed if seed is None else seed
+    else:
+        where = args.topology
+    transport, seed = transport or "udp", seed or 0
+    if args.steps < 1:
+        raise ConfigError(f"at least 1 step, got {args.steps}", where="--steps")
+    if len(args.plan2) > len(args.replan_at):
+        raise ConfigError("a plan for each --replan-at at most: say from which step on", where="--plan2")
+    topology = load_topology(where)
+    plan = None if args.plan is None else _read_plan(args.plan)
+    second = [_read_plan(path) for path in args.plan2] + [None] * (len(args.replan_at) - len(args.plan2))
+    replan = dict(zip(args.replan_at, second, strict=True))
+    profile = None if known is None else load_profile(known)
+    arrays, labels, options = None, None, parse_options(args.option)
+    if args.data is not None:
+        arrays, labels = _samples(args) if args.labels is not None else read_labelled(args.data)
+    elif args.labels is not None:
+        raise ConfigError("labels of what? give --data", where="--labels")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    from airloom import zoo
+    from airloom.cli.terminal import Progress
+    from airloom.deployment import DeployOptions
+    from airloom.nn.training.batches import Batches
+    from airloom.nn.training.checkpoint import differing, load_checkpoint
+    from airloom.nn.training.loss import label_form
+    from airloom.nn.training.measure import measure_training
+    from airloom.nn.training.models import capture_for_training
+    from airloom.nn.training.sizes import with_training
+    from airloom.nn.training.whole import train_whole
+    from airloom.training import Interrupted, train_split
+
+    if arrays is None or labels is None:
+        if model not in zoo.IMAGE_MODELS or options.get("size"):
+            raise ConfigError(
+                f"no samples come with Airloom for {model}: numpy.savez them and name --data", where="--data"
+            )
+        images, labels = zoo.test_images()
+        arrays = [images]
+    with Progress(f"capturing {model}"):
+        captured = capture_for_training(
+            model, arrays, batch=args.batch or (None if _is_artifact(model) else 8), weights=args.weights,
+            inputs=args.input, options=options,
+        )  # fmt: skip
+    loss = args.loss or "cross_entropy"
+    shape, dtype = label_form(captured.graph, loss)
+    spec = TrainingSpec(
+        optimizer=args.optimizer or "sgd", lr=0.01 if args.lr is None else args.lr, momentum=args.momentum or 0.0,
+        weight_decay=args.weight_decay or 0.0, loss=loss, label_shape=shape, label_dtype=dtype, seed=seed,
+        patience_s=args.patience,
+    )  # fmt: skip
+    spec.check()
+    batches = Batches(captured.graph, spec, arrays, labels, seed=seed, where=str(args.data or "the pictures"))
+    resume = None
+    if args.resume is not None:
+        held, state = load_checkpoint(args.resume, captured.graph, spec)
+        resume = held.step, state, held.losses
+    if profile is None:
+        with Progress(f"measuring {model}") as progress:
+
+            def measured(done: int, total: int) -> None:
+                progress.total = total
+                progress.advance(done - progress.done)
+
+            profile = measure_training(captured, spec, threads=args.threads or 1, seconds_budget=5.0, progress=measured)
+    profiles = load_profiles(topology, profile)
+    check_model(profiles, captured.graph)
+    profiles = {id: with_training(one, captured.graph, spec) for id, one in profiles.items()}
+    # The first Ctrl-C ends after the step at hand, the second at once.
+    asked = False
+
+    def interrupted(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("airloom: ending after this step; Ctrl-C again ends at once", file=sys.stderr)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.signal(signal.SIGINT, interrupted)
+    ended_early = False
+    try:
+        with Progress("training") as progress:
+
+            def tell(what: str, done: int, total: int) -> None:
+                progress.total = total or None
+                progress.advance(done - progress.done, note=what)
+
+            try:
+                trained = train_split(
+                    captured, topology, batches, spec, args.steps, profiles=profiles, plan=plan, replan=replan,
+                    changes=changes, options=DeployOptions(transport=transport, seed=seed, threads=args.threads),
+                    resume=resume, checkpoint=args.checkpoint, checkpoint_every=args.every, folder=args.out,
+                    stop=lambda: asked, progress=tell,
+                )  # fmt: skip
+            except Interrupted as error:
+                trained, ended_early = error.trained, True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if args.save is not None:
+        trained.save(args.save)
+    same: bool | None = None
+    if args.check:
+        with Progress("training in one piece", total=len(trained.steps)) as progress:
+            first, state = (0, None) if resume is None else resume[:2]
+            whole = train_whole(
+                captured, batches, len(trained.steps), spec, first_step=first, state=state,
+                threads=args.threads or profile.machine.threads or 1,
+                progress=lambda step, loss: progress.advance(note=f"loss {loss:.4g}"),
+            )  # fmt: skip
+        wrong = differing(trained.weights, whole.weights)
+        same = not wrong and whole.losses == tuple(step.loss for step in trained.steps)
+        if wrong:
+            print(f"airloom: {len(wrong)} weights differ from training in one piece: {wrong[0]}, ...", file=sys.stderr)
+    _show(args, trained, same)
+    if ended_early:
+        return 130
+    return 1 if same is False else 0
+
+
+def _read_plan(path: Path) -> Plan:
+    from airloom.core.plan import Plan
+    from airloom.files import read_value
+
+    return read_value(path, Plan)
+
+
+def _is_artifact(model: str) -> bool:
+    return (Path(model) / "graph.json").is_file()
+
+
+def _samples(args: argparse.Namespace) -> tuple[list[Any], Any]:
+    from airloom.cli.inputs import read_arrays
+    from airloom.errors import ConfigError
+
+    arrays, labels = read_arrays(args.data), read_arrays(args.labels)
+    if len(labels) != 1 or len(labels[0]) != len(arrays[0]):
+        raise ConfigError(f"expected one array with {len(arrays[0])} labels", where=str(args.labels))
+    return arrays, labels[0]
+
+
+def _show(args: argparse.Namespace, trained: Trained, same: bool | None) -> None:
+    from airloom.cli.terminal import emit_json, table
+    from airloom.units import format_bytes, format_seconds
+
+    spans = list(zip(trained.plans, [*(one.step for one in trained.plans[1:]), trained.step], strict=True))
+    rows, found = [], []
+    for one, end in spans:
+        took = sorted(step.took_s for step in trained.steps if one.step <= step.number < end)
+        losses = [step.loss for step in trained.steps if one.step <= step.number < end]
+        measured = took[len(took) // 2] if took else None
+        where = ", ".join(f"{s.device} {s.start}..{s.stop - 1}" for s in one.plan.stages)
+        found.append(
+            {
+                "first_step": one.step, "steps": len(took), "stages": where, "predicted_s": one.predicted_s,
+                "measured_s": measured, "moved_nbytes": one.moved_nbytes, "moved_s": one.moved_s,
+                "first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None,
+            }
+        )  # fmt: skip
+        rows.append(
+            (
+                where, f"{one.step}..{end - 1}", None if one.predicted_s is None else format_seconds(one.predicted_s),
+                None if measured is None else format_seconds(measured), format_bytes(one.moved_nbytes),
+                format_seconds(one.moved_s), *(f"{losses[k]:.4f}" if losses else None for k in (0, -1)),
+            )
+        )  # fmt: skip
+    sent = {
+        "forward": trained.sent("forward"), "backward": trained.sent("backward"), "values": trained.sent("values"),
+        "parameters": trained.sent("parameters"),
+    }  # fmt: skip
+    if args.json:
+        emit_json(
+            {
+                "plans": found, "losses": list(trained.losses), "step": trained.step, "wire_nbytes": sent,
+                "same_as_in_one_piece": same, "notes": list(trained.notes), "basis": {"predicted_s": "modelled"},
+            }
+        )  # fmt: skip
+        return
+    header = ("stages", "steps", "predicted/step", "measured/step", "moved", "in", "first loss", "last loss")
+    print(table(rows, header, align="lrrrrrrr"))
+    steps = max(1, len(trained.steps))
+    on, back, moved = sent["forward"] // steps, sent["backward"] // steps, sent["parameters"]
+    print(
+        f"\non the wire: {format_bytes(on)} forward and {format_bytes(back)} back a step, {format_bytes(moved)} of "
+        "weights moved and brought home, every hop counted"
+    )
+    if same is not None:
+        print("weights and losses are those of training in one piece, bit for bit" if same else "weights DIFFER")
+    for note in trained.notes:
+        print(f"emulated: {note}")
+    for path, what in ((args.save, "weights"), (args.checkpoint, "checkpoint")):
+        if path is not None:
+            print(f"wrote {path}: {what} after step {trained.step - 1}")
+    print(f"wrote {args.out}: `airloom report {args.out}` shows it")

@@ -1,0 +1,88 @@
+"""Samples dealt into batches, the same whoever asks for step k."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.graph import ModelGraph
+from airloom.core.training import TrainingSpec
+from airloom.errors import ConfigError
+
+Array = NDArray[Any]
+
+
+class Batches:
+    """Every pass over the samples has its own order, which follows from `seed` and the number of the pass.
+
+    Args:
+        arrays: one for each input of the graph, row k of each is sample k; inputs have the batch first.
+        labels: row k is that of sample k.
+
+    Raises:
+        ConfigError: the arrays or labels are not what the model and the loss take, or too few for a batch.
+    """
+
+    def __init__(
+        self, graph: ModelGraph, spec: TrainingSpec, arrays: Sequence[Array], labels: Array, *, seed: int = 0,
+        where: str = "data",
+    ) -> None:  # fmt: skip
+        specs = [graph.tensors[t] for t in graph.inputs]
+        if len(arrays) != len(specs):
+            raise ConfigError(f"{len(arrays)} arrays of inputs for a model of {len(specs)}", where=where)
+        sizes = {s.shape[0] if s.shape else 0 for s in specs}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ConfigError(f"{graph.model} has inputs without a common first axis, the batch", where=where)
+        self.size = sizes.pop()
+        for array, form in zip(arrays, specs, strict=True):
+            if array.shape[1:] != form.shape[1:] or str(array.dtype) != form.dtype:
+                raise ConfigError(
+                    f"samples of {list(array.shape[1:])} of {array.dtype}; {graph.model} takes {list(form.shape[1:])} "
+                    f"of {form.dtype}",
+                    where=where,
+                )
+            if len(array) != len(labels):
+                raise ConfigError(f"{len(array)} samples and {len(labels)} labels", where=where)
+        if spec.label_shape[:1] != (self.size,):
+            raise ConfigError(f"the model answers {list(spec.label_shape)}: no label for each sample", where=where)
+        labels = _labels(np.asarray(labels), spec, where)
+        if spec.loss == "cross_entropy":
+            classes = graph.tensors[graph.outputs[0]].shape[-1]
+            if labels.size and (labels.min() < 0 or labels.max() >= classes):
+                raise ConfigError(
+                    f"labels go from 0 to {classes - 1}, found {labels.min()}..{labels.max()}", where=where
+                )
+        if len(labels) < self.size:
+            raise ConfigError(f"{len(labels)} samples, and a batch has {self.size}: give more", where=where)
+        self._arrays, self._labels, self._seed = tuple(arrays), labels, seed
+        self._per_pass = len(labels) // self.size
+        self._order: tuple[int, NDArray[np.intp]] = (-1, np.empty(0, dtype=np.intp))
+
+    def __call__(self, step: int) -> tuple[tuple[Array, ...], Array]:
+        """Inputs and labels of a step."""
+        turn, place = divmod(step, self._per_pass)
+        if self._order[0] != turn:
+            self._order = turn, np.random.default_rng([self._seed, turn]).permutation(len(self._labels))
+        rows = self._order[1][place * self.size : (place + 1) * self.size]
+        return tuple(array[rows] for array in self._arrays), self._labels[rows]
+
+
+def _labels(labels: Array, spec: TrainingSpec, where: str) -> Array:
+    """Labels of one step's form, integers of any width as int64."""
+    wanted = spec.label_shape[1:]
+    if labels.ndim == len(wanted) + 2 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.shape[1:] != wanted:
+        raise ConfigError(f"a label is {list(labels.shape[1:])}, {spec.loss} takes {list(wanted)}", where=where)
+    if spec.label_dtype == "int64" and not np.issubdtype(labels.dtype, np.integer):
+        raise ConfigError(f"labels are classes, integers, not {labels.dtype}", where=where)
+    return np.ascontiguousarray(labels.astype(spec.label_dtype))
+
+
+def as_arrays(data: Any) -> list[Array]:
+    """What a caller gives as samples, as arrays: one, or a list or tuple with one for each input."""
+    given = list(data) if isinstance(data, list | tuple) else [data]
+    return [np.asarray(one) for one in given]
