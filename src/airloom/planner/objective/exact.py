@@ -22,6 +22,7 @@ from airloom.core.problem import Cuts, Floats
 from airloom.planner.objective.grid import Grid, Path
 from airloom.planner.objective.labels import Prune, Search, search
 from airloom.planner.objective.linear import impossible
+from airloom.planner.objective.meeting import meeting
 from airloom.planner.objective.multipliers import Found, bound_excess, bound_value
 from airloom.planner.objective.outcome import Outcome, Unreachable, outcome
 from airloom.planner.objective.vectors import ROUNDING, VectorProblem
@@ -134,13 +135,19 @@ def _close(grid: Grid, multipliers: Floats, allowed: Floats, best: Search, gap: 
     rows = tuple(range(len(fold.weightings)))
     tried = tuple(range(_TRIED))
     prune = Prune(fold, rows, demanded, tried, grid.completions(fold, tried))
-    # Few labels first: what they find makes the demands on the others higher.
+
+    def proven() -> float:
+        return float(min(best.value - gap * abs(best.value), best.left_out - priced[0]))
+
+    # Few labels first: what they find makes the demands on the others higher, and mostly they are all.
     for width in (room // 64, room // 8, room):
         best.left_out = np.inf
-        search(grid, prune, value_of, best, room=width)
-        if best.left_out - priced[0] >= best.value - gap * abs(best.value):
+        onward = meeting(grid, np.concatenate([[best.value], allowed])) if width == room else None
+        met = None if onward is None else (onward, allowed)
+        search(grid, prune, value_of, best, room=max(width, 1), meet=met)
+        if proven() >= best.value - gap * abs(best.value):
             break
-    return float(min(best.value - gap * abs(best.value), best.left_out - priced[0]))
+    return proven()
 
 
 def _closest(problem: VectorProblem, bounded: Cuts) -> Path:

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats
 from airloom.planner.objective.grid import Fold, Grid, Path
+from airloom.planner.objective.meeting import Meeting
 
 #: Labels are held against so many others of the same host and cut, in the order of their costs.
 _COMPARED = 24
 #: So many of the least under each weighting, and in each dimension, are held against all labels of a host.
 _STRONG = 8
+#: Labels that are held against each other at most, over those that there is room for.
+_CROWD = 8
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def search(
     *,
     room: int | None = None,
     until: float = -np.inf,
+    meet: tuple[Meeting, Floats] | None = None,
 ) -> Search:
     """Improve `best` until nothing better is left.
 
@@ -95,6 +99,7 @@ def search(
         value_of: costs `[n, D]` of whole assignments to `[n]` values, infinity where one does not count.
         room: labels of a host at most; those whose first bound is least stay.
         until: a value that is good enough.
+        meet: what the last hosts make of a label, and the limits on all dimensions but the first, which is the value.
     """
     weightings = prune.fold.weightings[list(prune.rows)].T  # [D, I]
     size, dims = len(grid.hosts), grid.elapsed.shape[1]
@@ -110,25 +115,48 @@ def search(
         bounds = layer.costs @ weightings + prune.fold.costs[p][list(prune.rows)][:, layer.cut].T
         allowed: NDArray[np.bool_] = np.logical_and.reduce(bounds <= prune.demanded(best.value), axis=1)
         rows = np.flatnonzero(allowed)
+        if room is not None:
+            # Dominance takes its time: of very many labels only so many are held against each other.
+            rows = _least(rows, bounds, _CROWD * room, best)
         if len(rows) > 1:
             # In the order of the first bound, so that what dominates comes early.
             rows = rows[np.lexsort((-layer.late[rows], bounds[rows, 0], layer.cut[rows]))]
             rows = rows[_undominated(layer.costs[rows], layer.cut[rows])]
         if len(rows) > 1:
             rows = rows[~_outrun(grid, p, layer.costs[rows], layer.cut[rows], bounds[rows])]
-        if room is not None and len(rows) > room:
-            order = np.argsort(bounds[rows, 0], kind="stable")
-            best.left_out = min(best.left_out, float(bounds[rows[order[room]], 0]))
-            rows = np.sort(rows[order[:room]])
+        if room is not None:
+            rows = _least(rows, bounds, room, best)
         best.labels += len(rows)
         if not len(rows):
             continue
         layer = _Layer(*(getattr(layer, name)[rows] for name in _FIELDS))
         layers[p] = layer
+        if meet is not None and p == meet[0].host:
+            _meet(*meet, best, layers, p, grid)
+            break
         _spread(grid, prune, weightings, value_of, best, layers, p, waiting)
         if best.value <= until:
             break
     return best
+
+
+def _least(rows: Cuts, bounds: Floats, count: int, best: Search) -> Cuts:
+    """The `count` rows whose first bound is least, in their order; the least of the others goes to `best.left_out`."""
+    if len(rows) <= count:
+        return rows
+    order = np.argsort(bounds[rows, 0], kind="stable")
+    best.left_out = min(best.left_out, float(bounds[rows[order[count]], 0]))
+    return rows[np.sort(order[:count])]
+
+
+def _meet(meeting: Meeting, limits: Floats, best: Search, layers: Sequence[_Layer | None], p: int, grid: Grid) -> None:
+    """The best of what the labels of host p can become."""
+    layer = layers[p]
+    assert layer is not None
+    value, label, way = meeting.best(layer.costs, layer.cut, limits)
+    if value < best.value:
+        rest = meeting.path(int(layer.cut[label]), way)
+        best.value, best.path = value, _path(grid, layers, p, label, rest.stops, rest.ways)
 
 
 def _spread(
