@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from airloom.core.coding import Coding
-from airloom.core.profile import CutSize, OperatorCost, Profile
+from airloom.core.profile import CutSize, Modules, OperatorCost, Profile, Weights
 from airloom.core.tolerance import Curve, CutTolerance, ErrorPoint, MapOrder, Tolerance
 from airloom.errors import ConfigError
 from airloom.planner.inputs import check_profile, check_tolerance
@@ -29,6 +29,14 @@ GOOD = Profile(
         ({"stage_scale": 0.0}, r"p.json: \$.stage_scale: a scale of 0 makes every stage take nothing: write 1"),
         ({"stage_scale": -1.0}, "finite and not negative"),
         ({"operators": ()}, "no operators"),
+        ({"backward_scale": -1.0}, r"\$.backward_scale: must be finite and not negative"),
+        ({"backward_constant_s": float("nan")}, r"\$.backward_constant_s"),
+        ({"operators": (OperatorCost("a", 1.0, backward_s=-2.0),)}, r"\$.operators\[0\].backward_s: a time is finite"),
+        ({"cuts": (CutSize((1,)), CutSize((1,), (), (1, 2)))}, r"cuts\[1\].gradient_nbytes: 1 tensors and 2 gradients"),
+        ({"cuts": (CutSize((1,)), CutSize((1,), (), (-1,)))}, r"cuts\[1\].gradient_nbytes: a size cannot be negative"),
+        ({"weights": (Weights(1, (0,), state_nbytes=-1),)}, r"weights\[0\].state_nbytes: a size cannot"),
+        ({"modules": Modules((0, 2))}, r"\$.modules.starts: modules start at ascending, evenly spaced cuts up to 1"),
+        ({"modules": Modules((0, 1), state_nbytes=-1)}, r"\$.modules.state_nbytes: a size cannot be negative"),
     ],
 )
 def test_a_figure_that_means_nothing_is_refused(change: dict[str, Any], says: str) -> None:

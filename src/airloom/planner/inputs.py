@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from airloom.core.coding import parse_coding
 from airloom.core.graph import ModelGraph
-from airloom.core.profile import Profile
+from airloom.core.profile import Modules, Profile
 from airloom.core.tolerance import Contract, Tolerance
 from airloom.core.topology import Topology
 from airloom.errors import ConfigError, ProfileMismatch
@@ -39,11 +40,13 @@ def check_profile(profile: Profile, *, where: str) -> None:
             where=f"{where}: $.cuts",
         )
     for i, op in enumerate(profile.operators):
-        if not 0 <= op.compute_s < float("inf"):
-            raise ConfigError(
-                f"a time is finite and not negative, got {op.compute_s}", where=f"{where}: $.operators[{i}].compute_s"
-            )
-    for name in ("stage_scale", "stage_constant_s", "rest_s"):
+        for name in ("compute_s", "backward_s"):
+            value = getattr(op, name)
+            if not 0 <= value < float("inf"):
+                raise ConfigError(
+                    f"a time is finite and not negative, got {value}", where=f"{where}: $.operators[{i}].{name}"
+                )
+    for name in ("stage_scale", "stage_constant_s", "rest_s", "backward_scale", "backward_constant_s"):
         value = getattr(profile, name)
         if not 0 <= value < float("inf"):
             raise ConfigError(f"must be finite and not negative, got {value}", where=f"{where}: $.{name}")
@@ -59,6 +62,14 @@ def check_profile(profile: Profile, *, where: str) -> None:
                 f"{len(cut.tensors)} tensors and {len(cut.tensor_nbytes)} sizes: give each its size, or no tensors",
                 where=f"{where}: $.cuts[{i}].tensors",
             )
+        if any(nbytes < 0 for nbytes in cut.gradient_nbytes):
+            raise ConfigError("a size cannot be negative", where=f"{where}: $.cuts[{i}].gradient_nbytes")
+        if cut.gradient_nbytes and len(cut.gradient_nbytes) != len(cut.tensor_nbytes):
+            raise ConfigError(
+                f"{len(cut.tensor_nbytes)} tensors and {len(cut.gradient_nbytes)} gradients: give each its size (0 for "
+                "none), or leave them out",
+                where=f"{where}: $.cuts[{i}].gradient_nbytes",
+            )
     if any(nbytes < 0 for nbytes in profile.output_nbytes):
         raise ConfigError("a size cannot be negative", where=f"{where}: $.output_nbytes")
     for i, weight in enumerate(profile.weights):
@@ -68,6 +79,32 @@ def check_profile(profile: Profile, *, where: str) -> None:
                 f"operators {list(weight.operators)}",
                 where=f"{where}: $.weights[{i}]",
             )
+        if weight.state_nbytes < 0:
+            raise ConfigError("a size cannot be negative", where=f"{where}: $.weights[{i}].state_nbytes")
+    if profile.modules is not None:
+        check_modules(profile, where=f"{where}: $.modules")
+
+
+def check_modules(profile: Profile, *, where: str) -> Modules:
+    """The modules of a recurrent network's profile.
+
+    Raises:
+        ConfigError: there are none, or they are not evenly spaced over its operators; names the place.
+    """
+    found = profile.modules
+    if found is None:
+        raise ConfigError(f"{profile.model} has no recurrent modules: its profile names none", where=where)
+    starts = found.starts
+    even = len(starts) > 1 and all(b - a == starts[1] - starts[0] > 0 for a, b in itertools.pairwise(starts))
+    if not even or starts[0] < 0 or starts[-1] > profile.num_operators:
+        raise ConfigError(
+            f"modules start at ascending, evenly spaced cuts up to {profile.num_operators}, got {list(starts)}",
+            where=f"{where}.starts",
+        )
+    for name in ("state_nbytes", "input_nbytes", "output_nbytes"):
+        if getattr(found, name) < 0:
+            raise ConfigError("a size cannot be negative", where=f"{where}.{name}")
+    return found
 
 
 def load_profiles(topology: Topology, default: Profile) -> dict[str, Profile]:

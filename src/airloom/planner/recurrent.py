@@ -10,7 +10,6 @@ operators, which any planner solves, under any objective.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -19,7 +18,7 @@ from airloom.core.framing import Framing
 from airloom.core.problem import HopCost, Option, Problem
 from airloom.core.profile import CutSize, Modules, OperatorCost, Profile, Weights
 from airloom.core.topology import Conditions, Topology
-from airloom.errors import ConfigError
+from airloom.planner.inputs import check_modules
 from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of, result_nbytes
 
 
@@ -49,7 +48,7 @@ def module_problem(
         As `pricing.build_problem`.
     """
     first = profile_of(chain[0], profiles)
-    modules = modules_of(first)
+    modules = check_modules(first, where="$.modules")
     steps, length = modules.count, modules.length
     split = {id: module_profile(profile_of(id, profiles)) for id in dict.fromkeys(chain)}
     kept = min(max(private_operators - modules.starts[0], 1 if private_operators else 0), length)
@@ -75,25 +74,6 @@ def module_problem(
     return dataclasses.replace(once, hops=hops)
 
 
-def modules_of(profile: Profile) -> Modules:
-    """The modules of a recurrent network's profile.
-
-    Raises:
-        ConfigError: there are none, or they are not evenly spaced over its operators.
-    """
-    found = profile.modules
-    if found is None:
-        raise ConfigError(f"{profile.model} has no recurrent modules: its profile names none", where="$.modules")
-    starts = found.starts
-    even = len(starts) > 1 and all(b - a == starts[1] - starts[0] > 0 for a, b in itertools.pairwise(starts))
-    if not even or starts[0] < 0 or starts[-1] > profile.num_operators:
-        raise ConfigError(
-            f"modules start at ascending, evenly spaced cuts up to {profile.num_operators}, got {list(starts)}",
-            where="$.modules.starts",
-        )
-    return found
-
-
 def state_nbytes(modules: Modules) -> int:
     """Bytes of the hidden state that one step hands to the next; where the output is the state, those of it."""
     return modules.state_nbytes or modules.output_nbytes
@@ -101,7 +81,7 @@ def state_nbytes(modules: Modules) -> int:
 
 def module_profile(profile: Profile) -> Profile:
     """One module of a recurrent network, with the times of all its steps together and the cuts of one of them."""
-    modules = modules_of(profile)
+    modules = check_modules(profile, where="$.modules")
     steps, length, starts = modules.count, modules.length, modules.starts
     seconds = [sum(profile.operators[start + k].compute_s for start in starts[:-1]) for k in range(length)]
     seconds[0] += sum(op.compute_s for op in profile.operators[: starts[0]])
