@@ -34,7 +34,8 @@ def dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> i
         broken, unchecked = _broken(args, plan, objective, topology, profile)
         mistakes += broken
     if mistakes:
-        again = f"mend it, or plan again: `airloom plan {args.profile} {args.topology} --json {path}`"
+        options = _written(objective)
+        again = f"mend it, or plan again: `airloom plan {args.profile} {args.topology}{options} --json {path}`"
         lines = [*mistakes, f"{len(mistakes)} mistakes: {again}"] if len(mistakes) > 1 else [f"{mistakes[0]}: {again}"]
         for line in lines:
             print(f"airloom: {path}: {line}", file=sys.stderr)
@@ -42,6 +43,17 @@ def dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> i
     kept = "" if objective is None or not objective.require else unchecked or ", and keeps its bounds"
     print(f"{path}: {len(plan.stages)} stages of {plan.model} can run on {' '.join(plan.chain) or topology.name}{kept}")
     return 0
+
+
+def _written(objective: Objective | None) -> str:
+    """The options that make an objective."""
+    import shlex
+
+    if objective is None:
+        return ""
+    parts = [part for term in objective.minimize for part in ("--minimize", term.text)]
+    parts += [part for bound in objective.require for part in ("--require", bound.text)]
+    return f" {shlex.join(parts)}" + (f" --solver {objective.solver}" if objective.solver != "exact" else "")
 
 
 def _demanded(args: argparse.Namespace, plan: Plan, topology: Topology) -> Objective | None:

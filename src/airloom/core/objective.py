@@ -41,7 +41,7 @@ class Term(Value, frozen=True):
     @property
     def text(self) -> str:
         """What `parse_term` reads back to an equal value."""
-        return f"{self.name}={self.weight!r}"
+        return self.name if self.weight == 1.0 else f"{self.name}={self.weight!r}"
 
 
 class Bound(Value, frozen=True):
