@@ -15,6 +15,7 @@ import airloom
 from airloom.config import merged
 from airloom.config.changes import change_title
 from airloom.config.nr import with_radio
+from airloom.core.forecast import ForecastPolicy
 from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
@@ -23,6 +24,7 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.core.value import SCHEMA_VERSION
+from airloom.engine.config import WavePolicy
 from airloom.engine.following import hosts_follow
 from airloom.engine.radios import at_planned_mcs, radio_choices
 from airloom.errors import ConfigError
@@ -46,6 +48,7 @@ class Pretence:
         changes: of the network, in order of time; each adds to those before it.
         repair_rounds: how often a receiver asks for what is missing, where no contract says.
         seed: of the links' losses.
+        forecast, ask_wave_s: as of `DeployOptions`.
         objective: what requests are to be good at, and the bounds they are to keep; None is the least latency.
     """
 
@@ -62,6 +65,8 @@ class Pretence:
     repair_rounds: int = 2
     seed: int = 0
     objective: Objective | None = None
+    forecast: ForecastPolicy | None = None
+    ask_wave_s: float | None = None
 
     @property
     def pins(self) -> bool:
@@ -103,6 +108,8 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         changes=changes,
         pinned=plan if what.pins else None,
         objective=what.objective or LATENCY,
+        forecast=what.forecast,
+        wave=WavePolicy.asked(what.ask_wave_s),
         seed=what.seed,
         private_operators=what.private_operators,
         result_returns=returns,

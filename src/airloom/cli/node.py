@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from airloom.cli.ahead import add_ahead_arguments, forecast_of, hold_of
 from airloom.cli.contract import add_contract_arguments, contract_of
 from airloom.cli.objective import add_objective_arguments, objective_of
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of the model on this machine")
     add_contract_arguments(parser, "; the same on every host")
     add_objective_arguments(parser, "; the same on every host")
+    add_ahead_arguments(parser, "; the same on every host")
     parser.add_argument(
         "--tuned",
         type=Path,
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.config import load_topology
     from airloom.core.objective import LATENCY
     from airloom.core.training import TrainingSpec
-    from airloom.engine.config import HostConfig
+    from airloom.engine.config import HostConfig, WavePolicy
     from airloom.errors import ConfigError, ProfileMismatch
     from airloom.files import read_value
     from airloom.planner.contract import check_contract
@@ -98,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if contract is not None:
         check_contract(contract, profile.graph_digest)
     objective = objective_of(args, topology)
+    forecast, hold_s = forecast_of(args), hold_of(args)
     training = None if args.training is None else read_value(args.training, TrainingSpec)
     if training is not None and contract is not None:
         raise ConfigError("training loses nothing on its way: leave the tolerance profile out", where="--training")
@@ -128,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
         result_returns=not args.result_stays,
         contract=contract,
         objective=objective or LATENCY,
+        forecast=forecast,
+        wave=WavePolicy.asked(hold_s),
         training=training,
     )
     folder = args.tuned or (args.tolerance.parent if args.tolerance is not None else None)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airloom.cli.ahead import add_ahead_arguments, forecast_of, hold_of
 from airloom.cli.contract import add_contract_arguments, run_contract
 from airloom.cli.objective import add_objective_arguments, run_objective
 from airloom.cli.simulate_scenario import add_scenario_arguments, run_scenario, scenario_options
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=Path, metavar="FILE", help="without a run file, or in place of its")
     add_contract_arguments(parser, "; in place of the run file's")
     add_objective_arguments(parser, "; in place of the run file's")
+    add_ahead_arguments(parser)
     parser.add_argument("--requests", type=int, metavar="N", help="in place of the run file's (100 without one)")
     parser.add_argument(
         "--interval", metavar="TIME", help="between two requests, 50 ms; twice the predicted latency by default"
@@ -105,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
                 repair_rounds=config.repair_rounds,
                 seed=config.seed,
                 objective=run_objective(args, config, topology),
+                forecast=forecast_of(args),
+                ask_wave_s=hold_of(args),
             ),
             folder=args.out,
         )

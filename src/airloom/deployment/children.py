@@ -58,6 +58,8 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
         line += [f"--minimize={term.text}" for term in options.objective.minimize]
         line += [f"--require={bound.text}" for bound in options.objective.require]
         line += ["--solver", options.objective.solver]
+    line += [] if options.forecast is None else ["--forecast", options.forecast.text]
+    line += [] if options.ask_wave_s is None else ["--ask-wave", f"{options.ask_wave_s!r} s"]
     for peer, address in node.routes.items():
         line += ["--route", f"{peer}={address}"]
     return line

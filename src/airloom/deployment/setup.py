@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from airloom.core.forecast import ForecastPolicy
 from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
 from airloom.core.training import TrainingSpec
-from airloom.engine.config import HostConfig
+from airloom.engine.config import HostConfig, WavePolicy
 from airloom.engine.layout import check_plan
 from airloom.errors import ConfigError, Infeasible, ProfileMismatch
 from airloom.planner.contract import check_contract
@@ -52,6 +53,8 @@ class DeployOptions:
         tuned_folder: where the profile's fine-tuned weights lie.
         objective: what every host's table is to be good at, and the bounds that requests are to keep;
             None is the least latency.
+        forecast: how links are priced for the moment at which a task will use them; None takes them as measured.
+        ask_wave_s: requests ask for fresh tables first and wait for them no longer than that; None asks for none.
         training: what hosts train and how, in place of answering requests.
     """
 
@@ -74,6 +77,8 @@ class DeployOptions:
     contract: Contract | None = None
     tuned_folder: Path | str | None = None
     objective: Objective | None = None
+    forecast: ForecastPolicy | None = None
+    ask_wave_s: float | None = None
     training: TrainingSpec | None = None
 
     def calibrated(self) -> DeployOptions:
@@ -166,6 +171,8 @@ class Setup:
             pinned_fallback=options.pinned_fallback,
             contract=options.contract,
             objective=options.objective or LATENCY,
+            forecast=options.forecast,
+            wave=WavePolicy.asked(options.ask_wave_s),
             training=options.training,
         )
 

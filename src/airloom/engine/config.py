@@ -38,6 +38,11 @@ class WavePolicy(Value, frozen=True):
     hold_s: float = 0.1
     spontaneous: bool = True
 
+    @classmethod
+    def asked(cls, hold_s: float | None) -> WavePolicy:
+        """With a wave for each request that is held no longer than `hold_s`; the usual policy where that is None."""
+        return cls() if hold_s is None else cls(per_request=True, hold_s=hold_s)
+
 
 class AttemptPolicy(Value, frozen=True):
     """When the source tries again.

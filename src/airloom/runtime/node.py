@@ -36,6 +36,7 @@ from airloom.engine.events import (
     PeerDown,
     PeerUp,
     PlanPinned,
+    SendAsk,
     SendFrame,
     SendSplitCost,
     SplitCostArrived,
@@ -46,6 +47,7 @@ from airloom.engine.events import (
     Train,
     TrainingOutcome,
     TrainingPinned,
+    WaveAsked,
 )
 from airloom.engine.host import Host
 from airloom.engine.layout import check_plan, codings_at
@@ -64,7 +66,7 @@ from airloom.runtime.places import data_address
 from airloom.runtime.timers import Timers
 from airloom.runtime.tracefile import TraceWriter
 from airloom.runtime.transport import Transport
-from airloom.wire.splitcost import decode_split_cost, encode_split_cost
+from airloom.wire.splitcost import decode_ask, decode_split_cost, encode_ask, encode_split_cost, is_ask
 
 _TRACE_FLUSH_S = 0.5
 
@@ -113,6 +115,7 @@ class Node:
         self._carry_out: dict[type, Callable[[Any], None]] = {
             SendFrame: self._send_frame,
             SendSplitCost: lambda effect: self.control.send_cost(effect.dst, encode_split_cost(effect.message)),
+            SendAsk: lambda effect: self.control.send_cost(effect.dst, encode_ask(effect.ask)),
             Execute: self.compute.submit,
             Train: self.compute.submit,
             TrainingOutcome: on_training or (lambda effect: None),
@@ -262,12 +265,16 @@ class Node:
     # --- from the control plane ---------------------------------------------------------------------
 
     def on_cost(self, src: str, data: bytes) -> None:
+        event: Event
         try:
-            message = decode_split_cost(data, self.config.num_operators + 1)
+            if is_ask(data):
+                event = WaveAsked(decode_ask(data))
+            else:
+                event = SplitCostArrived(src, decode_split_cost(data, self.config.num_operators + 1))
         except WireError:
             self.counters["drop_cost"] += 1
             return
-        self.handle(SplitCostArrived(src, message))
+        self.handle(event)
 
     def on_keys(self, keys: PairKeys) -> None:
         assert self.transport is not None
