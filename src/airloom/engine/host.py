@@ -169,7 +169,7 @@ class Host:
                 self._peer(event.peer, up=False)
             case LinkChanged():
                 if self._peers.set_link(event.src, event.dst, up=event.up):
-                    self._wave.on_ways(event.src)
+                    self._wave.on_ways((event.src, event.dst))
                     if event.up:
                         self._requests.on_way_back()
             case PlanPinned():

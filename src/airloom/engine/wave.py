@@ -235,13 +235,16 @@ class Wave:
         for src in [src for src in self._early if src in self._nexts]:
             self._take(src, self._early.pop(src))
 
-    def on_ways(self, src: str) -> None:
-        """A link from `src` came or went, and with it perhaps next hosts here, or a host upstream."""
+    def on_ways(self, ends: tuple[str, str]) -> None:
+        """A link came or went, and with it perhaps next hosts here, or a host upstream, who hears where it is now."""
         if self._peers.nexts != self._nexts:
             self._turn()
             self._accord()
-        if self._policy.spontaneous and src in self._peers.children:
-            self._speak(self._index[src])
+            for src in [src for src in self._early if src in self._nexts]:
+                self._take(src, self._early.pop(src))
+        for end in ends:
+            if self._policy.spontaneous and end in self._peers.children:
+                self._speak(self._index[end])
 
     def on_link(self, measured: LinkMeasured) -> None:
         key = self.links.take(measured, self._out.now_s)
