@@ -115,6 +115,8 @@ def test_bounds_are_counted_over_all_requests() -> None:
     assert latency.worst is not None
     assert (latency.mean.value, latency.worst.value) == (pytest.approx(0.2), pytest.approx(0.3))
     assert nbytes.kept == 2
+    # Of the second stretch the planner expected no better: one of its requests has no result, the other kept it.
+    assert (energy.foreseen, latency.foreseen) == (1, 0)
     # Law 8: what the trace says is measured, what figures are applied to is modelled.
     assert [cost.mean.basis for cost in s.costs if cost.mean] == ["modelled", "modelled", "measured", "measured"]
     assert energy.predicted.basis == "modelled"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airloom.core.plan import Alternative, Plan, PlanCost
+    from airloom.report.costs import CostSummary
     from airloom.report.summary import Summary
 
 
@@ -140,6 +141,11 @@ def placement(chain: tuple[str, ...], stops: tuple[int, ...]) -> str:
     )
 
 
+def kept_said(cost: CostSummary) -> str:
+    """`42 of 60`, and how many of the others the planner foresaw."""
+    return f"{cost.kept} of {cost.requests}" + (f", {cost.foreseen} foreseen" if cost.foreseen else "")
+
+
 def run_costs_table(summary: Summary) -> str:
     """What requests of a run cost, predicted beside what came, and bounds kept; empty without an objective."""
     from airloom.cli.terminal import table
@@ -162,7 +168,7 @@ def run_costs_table(summary: Summary) -> str:
                     shown(cost.p95),
                     shown(cost.worst),
                     "" if cost.limit is None else f"<= {format_amount(cost.name, cost.limit)}",
-                    "" if cost.kept is None else f"{cost.kept} of {cost.requests}",
+                    "" if cost.kept is None else kept_said(cost),
                     "" if cost.mean is None else cost.mean.basis,
                 ]
             )

@@ -31,6 +31,8 @@ class CostSummary(Value, frozen=True):
         predicted: by the planner for a request, the mean over the stretches of the run.
         mean, p95, worst: over the requests that had a result.
         kept: requests that had a result within the bound; None without one.
+        foreseen: of the others, how many lie in stretches of the run in which the planner itself expected the
+            bound to be broken: under the exact solver no plan kept it then.
         requests: all of them; one without a result keeps no bound.
     """
 
@@ -42,6 +44,7 @@ class CostSummary(Value, frozen=True):
     p95: Figure | None = None
     worst: Figure | None = None
     kept: int | None = None
+    foreseen: int = 0
 
 
 def summarise_costs(record: SchemeRecord, series: Series, run: RunRecord | None) -> tuple[CostSummary, ...]:
@@ -71,6 +74,7 @@ def summarise_costs(record: SchemeRecord, series: Series, run: RunRecord | None)
                 p95=figure(np.quantile(came, 0.95)) if came.size else None,
                 worst=figure(came.max()) if came.size else None,
                 kept=None if bound is None else int((came <= bound.limit * (1.0 + 1e-9)).sum()),
+                foreseen=0 if bound is None else _foreseen(bound, record, series, costs),
             )
         )
     return tuple(found)
@@ -158,6 +162,19 @@ def energy_j(topology: Topology, series: Series) -> dict[str, float]:
             if device in joules:
                 joules[device] += j
     return joules
+
+
+def _foreseen(bound: Bound, record: SchemeRecord, series: Series, costs: NDArray[np.float64]) -> int:
+    phases = record.phases
+    hopeless = [any(c.name == bound.name and not c.kept for c in phase.costs) for phase in phases]
+    if not any(hopeless):
+        return 0
+    starts = [phase.first_request for phase in phases]
+    return sum(
+        hopeless[max(bisect.bisect_right(starts, served.index) - 1, 0)]
+        and not (served.outcome == RESULT and cost <= bound.limit * (1.0 + 1e-9))
+        for served, cost in zip(series.served, costs.tolist(), strict=True)
+    )
 
 
 def _predicted(name: str, record: SchemeRecord, series: Series) -> Figure | None:

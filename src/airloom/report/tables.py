@@ -132,7 +132,8 @@ def costs_table(summary: Summary) -> str:
             if cost.limit is not None:
                 bound = esc(f"≤ {show(cost.limit)}")
                 verdict = "good" if cost.kept == cost.requests else "bad"
-                kept = f'<span class="{verdict}">{cost.kept} of {cost.requests}</span>'
+                beside = f", {cost.foreseen} foreseen" if cost.foreseen else ""
+                kept = f'<span class="{verdict}">{cost.kept} of {cost.requests}</span>{beside}'
             cells = [
                 esc(s.title) if k == 0 else "", esc(cost.name), number(cost.predicted, show), number(cost.mean, show),
                 number(cost.p95, show), number(cost.worst, show), bound, kept,
@@ -140,7 +141,11 @@ def costs_table(summary: Summary) -> str:
             ]  # fmt: skip
             rows.append(("judged" if s.name == summary.judged else "", cells))
     header = ["Scheme", "Metric", "Predicted", "Mean", "p95", "Worst", "Bound", "Kept in", "Basis"]
-    return html_table(header, rows, left=2, caption="For one request. One that had no result keeps no bound.")
+    caption = (
+        "For one request. One that had no result keeps no bound; foreseen are those in stretches for which the "
+        "planner itself expected the bound to be broken."
+    )
+    return html_table(header, rows, left=2, caption=caption)
 
 
 def carried_table(schemes: Sequence[SchemeSummary]) -> str:
