@@ -111,23 +111,23 @@ def test_skew_parts_the_classes() -> None:
 def test_examples_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     x, y = np.arange(24.0).reshape(8, 3), np.arange(8) % 2
-    np.savez(path, x=x, y=y)
+    np.savez(path, x=x, labels=y)
     data = load_examples(path)
     assert data.train.inputs.dtype == torch.float32
     assert len(data.train.labels) == 6
     assert data.test.inputs.tolist() == x[[3, 7]].tolist()
-    np.savez(path, x=x, y=y, test_x=x[:1], test_y=y[:1])
+    np.savez(path, x=x, labels=y, test_x=x[:1], test_labels=y[:1])
     assert len(load_examples(path).train.labels) == 8
 
 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": np.zeros((8, 2))}, "no array 'y'"),
-        ({"x": np.zeros((8, 2)), "y": np.zeros(8)}, "a whole number for each"),
-        ({"x": np.zeros((8, 2)), "y": np.zeros(7, int)}, "for each of the 8"),
-        ({"x": np.zeros((8, 2)), "y": np.zeros(8, int), "test_x": np.zeros((1, 2))}, "go together"),
-        ({"x": np.zeros((2, 2)), "y": np.zeros(2, int)}, "at least 4"),
+        ({"x": np.zeros((8, 2))}, "no array 'labels'"),
+        ({"x": np.zeros((8, 2)), "labels": np.zeros(8)}, "a whole number for each"),
+        ({"x": np.zeros((8, 2)), "labels": np.zeros(7, int)}, "for each of the 8"),
+        ({"x": np.zeros((8, 2)), "labels": np.zeros(8, int), "test_x": np.zeros((1, 2))}, "go together"),
+        ({"x": np.zeros((2, 2)), "labels": np.zeros(2, int)}, "at least 4"),
     ],
 )
 def test_files_that_hold_something_else(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:

@@ -42,7 +42,7 @@ def bundled_pictures() -> DataSet:
 
 
 def load_examples(path: Path) -> DataSet:
-    """A numpy archive (`.npz`) with `x` and `y`, and `test_x` and `test_y` where others are to test.
+    """A numpy archive (`.npz`) with `x` and `labels`, and `test_x` and `test_labels` where others are to test.
 
     Raises:
         ConfigError: no such file, or it holds something else.
@@ -55,19 +55,19 @@ def load_examples(path: Path) -> DataSet:
         raise ConfigError(f"cannot read: {error.strerror or error}", where=where) from None
     except (ValueError, AttributeError) as error:  # a single array, objects, not an archive
         raise ConfigError(f"not an .npz archive of plain arrays: {error}", where=where) from None
-    for name in ("x", "y"):
+    for name in ("x", "labels"):
         if name not in found:
-            raise ConfigError(f"it has no array {name!r}: inputs are `x`, their classes `y`", where=where)
-    for x, y in (("x", "y"), ("test_x", "test_y")):
+            raise ConfigError(f"it has no array {name!r}: numpy.savez(FILE, x=..., labels=...)", where=where)
+    for x, y in (("x", "labels"), ("test_x", "test_labels")):
         if (x in found) != (y in found):
             raise ConfigError(f"{x!r} and {y!r} go together: it has only one of them", where=where)
         if x in found and (found[y].ndim != 1 or found[y].dtype.kind not in "iu" or len(found[x]) != len(found[y])):
             raise ConfigError(f"{y!r} is a whole number for each of the {len(found[x])} entries of {x!r}", where=where)
-    if len(found["y"]) < _TEST_EVERY:
-        raise ConfigError(f"it has {len(found['y'])} examples: give at least {_TEST_EVERY}", where=where)
+    if len(found["labels"]) < _TEST_EVERY:
+        raise ConfigError(f"it has {len(found['labels'])} examples: give at least {_TEST_EVERY}", where=where)
     if "test_x" not in found:
-        return _parted(found["x"], found["y"])
-    return DataSet(_examples(found["x"], found["y"]), _examples(found["test_x"], found["test_y"]))
+        return _parted(found["x"], found["labels"])
+    return DataSet(_examples(found["x"], found["labels"]), _examples(found["test_x"], found["test_labels"]))
 
 
 def shared_out(
