@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airloom.report.beside import Beside
     from airloom.report.figure import Figure
     from airloom.report.summary import Summary
 
@@ -15,6 +16,7 @@ EPILOG = """\
 examples:
   airloom report out/ --out report.html
   airloom report out/ --png figures/ --perfetto trace.json
+  airloom report out/ out/simulated/
   airloom report ue.jsonl mec.jsonl --json
 
 The page is a single file: mail it, print it, open it offline. Every number in it says
@@ -23,7 +25,13 @@ whether it was measured, modelled or published. Open trace.json at https://ui.pe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="a run folder, or trace files (.jsonl)")
+    parser.add_argument(
+        "traces",
+        nargs="+",
+        type=Path,
+        metavar="TRACE",
+        help="a run folder, trace files (.jsonl), or two run folders to put side by side",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; report.html in the run folder by default")
     parser.add_argument("--png", type=Path, metavar="DIR", help="write the figures as PNGs here")
     parser.add_argument("--perfetto", type=Path, metavar="FILE", help="write a Chrome trace that Perfetto opens")
@@ -117,13 +125,49 @@ def accuracy_tables(summary: Summary) -> str:
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
+def show_beside(first: Path, second: Path, *, out: Path | None = None, quiet: bool = False) -> tuple[Beside, Path]:
+    """Print two run folders side by side, unless `quiet`, and write their page; what they come to, and where."""
+    from airloom.cli.terminal import Progress, table
+    from airloom.files import write_aside
+    from airloom.report.beside import beside, headline, render_beside, shown
+    from airloom.report.folder import read_run
+    from airloom.units import format_deviation
+
+    with Progress("reporting"):
+        runs = read_run([first]), read_run([second])
+        found = beside(*runs)
+        page = out or first / "beside.html"
+        write_aside(page, render_beside(found, *runs).encode())
+    if quiet:
+        return found, page
+    print(headline(found))
+    for scheme in found.schemes:
+        rows = []
+        for pair in (*scheme.figures, *scheme.operators):
+            what = pair.what if pair in scheme.figures else f"operators on {pair.what}"
+            off = "–" if pair.deviation is None else format_deviation(pair.deviation)
+            bases = [
+                f"{shown(pair, figure)} {_MARKS[figure.basis] if figure else ''}"
+                for figure in (pair.first, pair.second)
+            ]
+            rows.append([what, *bases, off])
+        print(f"\n{table(rows, [scheme.title, found.first, found.second, 'off by'], 'lr')}")
+    print("\nm: measured, ~: modelled. Energy and bytes are for one result.")
+    return found, page
+
+
+_MARKS = {"measured": "m", "modelled": "~", "published": "p"}
+
+
 def run(args: argparse.Namespace) -> int:
     from airloom.cli.costs import run_costs_table
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_aside
-    from airloom.report.folder import read_run
+    from airloom.report.folder import RECORD, read_run
     from airloom.report.page import render_page
 
+    if len(args.traces) == 2 and all((path / RECORD).is_file() for path in args.traces):
+        return _run_beside(args)
     written: list[Path] = []
     with Progress("reporting") as progress:
         found = read_run(args.traces)
@@ -167,4 +211,19 @@ def run(args: argparse.Namespace) -> int:
         print(f"{summary.truncated_lines} trace lines were cut short by a host that was killed.")
     for path in written:
         print(f"wrote {path}")
+    return 0
+
+
+def _run_beside(args: argparse.Namespace) -> int:
+    from airloom.cli.terminal import emit_json
+    from airloom.errors import ConfigError
+
+    for name in ("png", "perfetto"):
+        if getattr(args, name) is not None:
+            raise ConfigError("is of one run: give one folder", where=f"--{name}")
+    found, page = show_beside(*args.traces, out=args.out, quiet=args.json)
+    if args.json:
+        emit_json(found)
+    else:
+        print(f"wrote {page}")
     return 0

@@ -6,26 +6,38 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airloom.cli.ahead import add_ahead_arguments, forecast_of, hold_of
 from airloom.cli.contract import add_contract_arguments, run_contract
 from airloom.cli.objective import add_objective_arguments, run_objective
+from airloom.cli.run_scenario import (
+    IN_FLIGHT,
+    add_scenario_run_arguments,
+    scenario_file,
+    seconds_of,
+    simulate_beside,
+)
 
 if TYPE_CHECKING:
     from airloom.deployment import Stats
 
-HELP = "run a whole topology on this machine, links and slow devices emulated"
+HELP = "run a whole topology or a scenario on this machine, links and slow devices emulated"
 EPILOG = """\
 examples:
   airloom run run.yaml
   airloom run run.yaml --scheme cloud-only --requests 50 --out runs/cloud --json
   airloom run run.yaml --plan plan.json --inputs pictures.npy
+  airloom run scenario.yaml --seconds 20s --beside-simulation
 
 `airloom init` writes a run file to start from. Each host is a process; the source is this one. The
-run folder holds the traces: `airloom report DIR` shows them.
+run folder holds the traces: `airloom report DIR` shows them. A scenario (docs/scenarios.md) is played
+by the clock for its source alone: `airloom simulate` holds more UEs and more time.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="RUN.yaml", help="model, topology, requests, changes")
+    parser.add_argument(
+        "config", type=Path, metavar="FILE.yaml", help="a run file: model, topology, requests, changes; or a scenario"
+    )
     parser.add_argument(
         "--scheme",
         choices=("airloom", "ue-only", "cloud-only", "single-split"),
@@ -42,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_contract_arguments(parser, "; in place of the run file's")
     add_objective_arguments(parser, "; in place of the run file's")
+    add_ahead_arguments(parser)
+    add_scenario_run_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("airloom-run"), metavar="DIR", help="the run folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -59,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     from airloom.errors import ConfigError, ProfileMismatch
     from airloom.files import read_value
 
-    config = load_run(args.config)
+    file = scenario_file(args)
+    config = load_run(args.config) if file is None else file.run
     given = {"scheme": args.scheme, "requests": args.requests, "transport": args.transport}
     config = msgspec.structs.replace(config, **{key: value for key, value in given.items() if value is not None})
     contract, tuned_folder = run_contract(args, config)
@@ -75,7 +90,11 @@ def run(args: argparse.Namespace) -> int:
     from airloom.planner.contract import check_contract
     from airloom.planner.inputs import check_model, load_profile, own_profiles
 
-    topology = load_topology(Path(config.topology), result_returns=config.result_returns)
+    if file is None:
+        topology = load_topology(Path(config.topology), result_returns=config.result_returns)
+    else:
+        scenario, seconds = file.scenario, seconds_of(args, file.scenario)
+        topology = scenario.topology
     objective = run_objective(args, config, topology)
     profiles = own_profiles(topology)
     if config.profile:
@@ -95,11 +114,12 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.comparison import Scheme, Setting
     from airloom.deployment import DeployOptions
+    from airloom.playing.real import LINKS, emulated, play_real, starting_scheme
     from airloom.report.folder import read_run
     from airloom.running import run_scheme
 
     with Progress(f"capturing {config.model}"):
-        captured = api.capture(config.model)
+        captured = api.capture(config.model, **config.options)
     graph, notes = captured.graph, tuple[str, ...]()
     labels: list[int] = []
     check_model(profiles, graph)
@@ -111,9 +131,14 @@ def run(args: argparse.Namespace) -> int:
         inputs = rows_of(arrays, graph, where=str(args.inputs))
     else:
         inputs, labels = made_up(graph, config.seed)
+    if file is not None and len(file.scenario.ues) > 1:
+        notes = (*notes, f"{len(file.scenario.ues) - 1} more UEs of the scenario are left out: the source alone asks")
     if labels and config.model in zoo.MODELS and zoo.bundled_weights(config.model) is None:
         labels = []
-        notes = (f"random weights stand for trained ones, of which none are bundled for {graph.model}: no accuracy",)
+        notes = (
+            *notes,
+            f"random weights stand for trained ones, of which none are bundled for {graph.model}: no accuracy",
+        )
     if not config.profile:
         with Progress(f"measuring {config.model}") as progress:
 
@@ -125,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     options = DeployOptions(
         transport=config.transport,
         emulate=config.emulate,
-        in_flight=config.in_flight,
+        in_flight=config.in_flight if file is None else max(config.in_flight, IN_FLIGHT),
         deadline_s=config.deadline_s,
         private_operators=config.private_operators,
         result_returns=config.result_returns,
@@ -135,13 +160,20 @@ def run(args: argparse.Namespace) -> int:
         contract=contract,
         tuned_folder=tuned_folder,
         objective=objective,
+        forecast=forecast_of(args),
+        ask_wave_s=hold_of(args),
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()
+    if file is not None:
+        scenario, topology = emulated(scenario, seconds, args.out / LINKS, seed=args.seed)
+        count = args.requests if args.requests is not None else scenario.tasks.count
     topology = with_class_factors(topology, profiles)
     setting = Setting(captured, topology, profiles, options)
     if plan is not None:
         scheme = Scheme("pinned", f"plan {args.plan.name}", plan, "pinned from a file")
+    elif file is not None:
+        scheme = starting_scheme(config.scheme, setting, scenario)
     else:
         scheme = setting.schemes((config.scheme,))[0]
     if labels:
@@ -152,24 +184,49 @@ def run(args: argparse.Namespace) -> int:
             progress.total = total or None
             progress.advance(done - progress.done, note=what)
 
-        record, stats = run_scheme(
-            setting,
-            scheme,
-            inputs,
-            config.requests,
-            folder=args.out,
-            changes=config.changes,
-            labels=labels,
-            classify=(lambda logits: int(logits.argmax())) if labels else None,
-            notes=notes,
-            progress=tell,
-        )
+        classify = (lambda logits: int(logits.argmax())) if labels else None
+        if file is not None:
+            record, stats = play_real(
+                setting, scenario, scheme, inputs, seconds, folder=args.out, seed=args.seed, count=count,
+                labels=labels, classify=classify, notes=notes, progress=tell,
+            )  # fmt: skip
+        else:
+            record, stats = run_scheme(
+                setting,
+                scheme,
+                inputs,
+                config.requests,
+                folder=args.out,
+                changes=config.changes,
+                labels=labels,
+                classify=classify,
+                notes=notes,
+                progress=tell,
+            )
     summary = read_run([args.out]).summary()
+    if file is not None and args.beside_simulation:
+        return _beside(args, simulate_beside(args, setting, scenario, scheme, seconds, count=count), record.emulated)
     if args.json:
         emit_json(summary)
     else:
         _print(scheme.title, summary, stats, record.emulated, args.out)
-    return 0 if stats.outcomes.get("result", 0) == config.requests else 1
+    asked = config.requests if file is None else summary.schemes[0].requests
+    return 0 if stats.outcomes.get("result", 0) == asked else 1
+
+
+def _beside(args: argparse.Namespace, simulated: Path, notes: tuple[str, ...]) -> int:
+    """Put the run and its simulation side by side."""
+    from airloom.cli.report import show_beside
+    from airloom.cli.terminal import emit_json
+
+    found, page = show_beside(args.out, simulated, quiet=args.json)
+    if args.json:
+        emit_json(found)
+    else:
+        for note in notes:
+            print(f"emulated: {note}")
+        print(f"wrote {args.out}: {page.name} shows this")
+    return 0 if found.requests_lost == 0 else 1
 
 
 def _print(title: str, summary: Any, stats: Stats, notes: tuple[str, ...], folder: Path) -> None:

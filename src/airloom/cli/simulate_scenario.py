@@ -161,7 +161,7 @@ def profiles_of(args: argparse.Namespace, file: ScenarioFile) -> dict[str, Profi
     from airloom.cli.terminal import Progress
 
     with Progress(f"capturing {file.run.model}"):
-        captured = api.capture(file.run.model)
+        captured = api.capture(file.run.model, **file.run.options)
     with Progress(f"measuring {file.run.model}"):
         return {"": api.profile(captured), **own_profiles(file.scenario.topology)}
 

@@ -14,14 +14,19 @@ from typing import Any
 
 import msgspec
 
-from airloom.comparison import Outcomes, Scheme, Setting, Step, deal_traces, repaired_nbytes, run_record, scheme_record
-from airloom.core.run import RunRecord
+from airloom.comparison import Outcomes, Scheme, Setting, Step, deal_traces, repaired_nbytes, run_record
+from airloom.core.run import RunRecord, SchemeRecord
 from airloom.core.scenario import Scenario
 from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.deployment import Deployment, Stats
-from airloom.errors import Overloaded
+from airloom.errors import Infeasible, Overloaded
 from airloom.files import made_folder, write_aside, write_value
+from airloom.planner.baselines import baselines
+from airloom.planner.planning import make_plan
+from airloom.planner.pricing import profile_of
 from airloom.playing.crowd import with_ues
+from airloom.playing.schemes import AIRLOOM, TITLES
+from airloom.playing.simulated import order
 from airloom.playing.users import Users
 from airloom.radio.cell.network import ScenarioNetwork
 from airloom.report.folder import RECORD, TRACES
@@ -68,6 +73,26 @@ def rate_rows(network: Rates, seconds: float) -> dict[tuple[str, str], list[tupl
     return rows
 
 
+def starting_scheme(name: str, setting: Setting, scenario: Scenario) -> Scheme:
+    """The scheme of that name; a baseline is planned for the cells that serve at the start, and pinned.
+
+    Raises:
+        Infeasible: a baseline is not possible within the limits.
+    """
+    if name == AIRLOOM:
+        return Scheme(name, TITLES[name], None, "every host follows its own table")
+    there = {(link.src, link.dst) for link in setting.topology.links}
+    first = next(ScenarioNetwork(scenario).changes())
+    links = tuple(state for state in first.links if (state.src, state.dst) in there)
+    problem = setting.problem(msgspec.structs.replace(first, links=links))
+    solution = baselines(problem)[name]
+    if solution is None:
+        raise Infeasible(f"{TITLES[name]} is not possible within the limits of memory and privacy: take another scheme")
+    profile = profile_of(setting.topology.source, setting.profiles)
+    plan = make_plan(problem, solution, setting.topology, profile, runner_ups=0)
+    return Scheme(name, TITLES[name], plan, "planned for the network as it begins, and pinned")
+
+
 def play_real(
     setting: Setting,
     scenario: Scenario,
@@ -108,26 +133,43 @@ def play_real(
             _befall(net, next(moves), setting.topology)
             time.sleep(_SETTLE_S)
             net.rewind()
-            outcomes, steps = _drive(net, scenario, inputs, due, moves, setting.topology, seconds, tell)
+            outcomes, steps, refused = _drive(net, scenario, inputs, due, moves, setting.topology, seconds, tell)
             stats, notes = net.stats(), (*notes, *net.notes)
             outcomes.repair_nbytes = repaired_nbytes(stats.hosts)
         deal_traces(Path(scratch) / TRACES, folder / TRACES, {scheme.name: outcomes})
+    results = outcomes.results() if classify is not None else []
+    said = SchemeRecord(
+        name=scheme.name,
+        title=scheme.title,
+        plan=scheme.plan,
+        predictions=tuple(-1 if r is None or classify is None else classify(r) for r in results),
+        note=scheme.note,
+        repair_nbytes=outcomes.repair_nbytes,
+    )
     record = run_record(
         setting,
-        (scheme_record(setting, scheme, (), outcomes, classify),),
+        (said,),
         (),
         labels=labels[: len(outcomes.requests)],
         notes=notes,
         started=started,
         title=f"{scenario.name}, {scenario.load} load",
     )
-    titles = tuple(step.title for step in steps)
-    record = msgspec.structs.replace(record, emulated=(*record.emulated, *titles))
+    record = msgspec.structs.replace(
+        record,
+        chain=order(setting.topology, result_returns=setting.options.result_returns),
+        emulated=(*record.emulated, *(step.title for step in steps), *said_of(refused)),
+    )
     write_value(folder / RECORD, record)
     return record, stats
 
 
 _SETTLE_S = 1.0
+
+
+def said_of(refused: int) -> tuple[str, ...]:
+    """Tasks that came while as many as may be were under way are not in the traces."""
+    return (f"{refused} tasks came while the source was full and were refused",) if refused else ()
 
 
 def _drive(
@@ -139,9 +181,10 @@ def _drive(
     topology: Topology,
     seconds: float,
     tell: Callable[[str, int, int], None],
-) -> tuple[Outcomes, list[Step]]:
+) -> tuple[Outcomes, list[Step], int]:
     """Submit each task when it is due by the clock, and bring about what befalls the network meanwhile."""
     outcomes, pending, steps = Outcomes(began_s=time.monotonic()), set[Future[Any]](), list[Step]()
+    refused = 0
     follows = scenario.tasks.kind == "back-to-back"
     move = next(moves, None)
     waiting = sorted(due, reverse=True)
@@ -158,7 +201,8 @@ def _drive(
             try:
                 request = net.submit(*inputs(len(outcomes.requests)), block=False)
             except Overloaded:
-                continue  # the deployment has counted it
+                refused += 1
+                continue
             outcomes.requests.append(request)
             pending.add(request)
             continue
@@ -174,7 +218,7 @@ def _drive(
             time.sleep(min(timeout_s, 0.25))
         tell("running", len(outcomes.requests) - len(pending), len(due))
     outcomes.ended_s = time.monotonic()
-    return outcomes, steps
+    return outcomes, steps, refused
 
 
 def _befall(net: Deployment, move: Conditions, topology: Topology) -> str:

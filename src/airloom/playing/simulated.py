@@ -74,7 +74,7 @@ def play_simulated(
         graph_digest=profile.graph_digest,
         operators=tuple(op.name for op in profile.operators),
         topology=topology,
-        chain=_order(topology, result_returns=what.result_returns),
+        chain=order(topology, result_returns=what.result_returns),
         schemes=tuple(
             SchemeRecord(name=name, title=TITLES[name], note=NOTES.get(name, _note(what))) for name in played
         ),
@@ -157,7 +157,7 @@ def _bandwidth(scenario: Scenario, metered: Metered) -> tuple[LinkBandwidth, ...
     return tuple(rows)
 
 
-def _order(topology: Topology, *, result_returns: bool) -> tuple[str, ...]:
+def order(topology: Topology, *, result_returns: bool) -> tuple[str, ...]:
     """The source, then all that is no UE, the furthest from the sink first: every way through them keeps the order."""
     ahead = parents(topology, result_returns=result_returns)
     hops: dict[str, int] = {}
