@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats
 from airloom.planner.objective.vectors import VectorProblem
+from airloom.planner.objective.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Grid:
         elapsed: `[P, D, L+1]`.
         constant: `[P, D]`.
         legs: per host.
-        windows: per host, `[L+1]` the last stop from each start; None where all fit.
+        windows: per host, the stops that fit in memory; None where all fit.
     """
 
     def __init__(self, problem: VectorProblem, mix: Floats) -> None:
@@ -88,7 +88,7 @@ class Grid:
                     Leg(crossing.dst, mix @ np.where(barred, 0.0, crossing.costs), np.where(barred, np.inf, 0.0))
                 )
             self.legs.append(legs)
-        self.windows = [host.last_stop if host.is_limited else None for host in self.hosts]
+        self.windows = [Windows(host.last_stop) if host.is_limited else None for host in self.hosts]
         self._every = np.arange(self.last + 1)
 
     def fold(self, weightings: Floats) -> Fold:
@@ -115,7 +115,7 @@ class Grid:
             if window is None:
                 np.minimum.accumulate(reach[:, :0:-1], axis=1, out=cost[:, -2::-1])
             else:
-                cost[:, :-1] = _window_min(reach, window)
+                cost[:, :-1] = window.least(reach)
             cost[:, :-1] += constant[p][:, None] - elapsed[p][:, :-1]
             if self.relays or p == 0:
                 np.minimum(cost, tail, out=cost)
@@ -145,7 +145,7 @@ class Grid:
 
     def _stop(self, fold: Fold, s: int, p: int, start: int, tail: Floats) -> int:
         window = self.windows[p]
-        end = self.last + 1 if window is None else int(window[start]) + 1
+        end = self.last + 1 if window is None else int(window.last_stop[start]) + 1
         if end <= start + 1:
             return start
         elapsed = fold.elapsed[p, s]
@@ -192,7 +192,7 @@ class Grid:
             reach = np.take_along_axis(elapsed + tail, stops, axis=1) - elapsed + fold.constant[p, chosen][:, None]
             window = self.windows[p]
             if window is not None:
-                reach[:, window == self._every] = np.inf  # nothing fits from there
+                reach[:, window.empty] = np.inf  # nothing fits from there
             if self.relays or p == 0:
                 stops = np.where(tail < reach, self._every, stops)
             stops[:, -1] = self.last
@@ -223,29 +223,4 @@ class Grid:
             records = np.concatenate([records, np.full((len(reach), 1), self.last)], axis=1)
             first: Cuts = np.minimum.accumulate(records[:, ::-1], axis=1)[:, ::-1]
             return np.concatenate([first[:, 1:], np.full((len(reach), 1), self.last)], axis=1)
-        allowed = (self._every[None, :] > self._every[:, None]) & (self._every[None, :] <= window[:, None])
-        masked = np.where(allowed, reach[:, None, :], np.inf)
-        table: Cuts = self.last - masked[:, :, ::-1].argmin(axis=2)
-        # Where nothing fits the entry means nothing; it must still lie beyond the start.
-        return np.maximum(table, np.minimum(self._every + 1, self.last))
-
-
-def _window_min(reach: Floats, window: Cuts) -> Floats:
-    """`[S, L]` least `reach` over the stops start < d <= window[start]: two minima over powers of two for each."""
-    levels = [reach]
-    size = 1
-    while 2 * size < reach.shape[1]:
-        previous = levels[-1]
-        levels.append(np.minimum(previous[:, :-size], previous[:, size:]))
-        size *= 2
-    starts = np.arange(reach.shape[1] - 1)
-    length = window[:-1] - starts
-    found = np.full((len(reach), len(starts)), np.inf)
-    fits = length > 0
-    level = np.zeros(len(starts), dtype=np.intp)
-    level[fits] = np.floor(np.log2(length[fits])).astype(np.intp)
-    for k, lows in enumerate(levels):
-        here: NDArray[np.intp] = np.flatnonzero(fits & (level == k))
-        if len(here):
-            found[:, here] = np.minimum(lows[:, here + 1], lows[:, window[here] - 2**k + 1])
-    return found
+        return window.latest(reach)

@@ -179,7 +179,7 @@ def _spread(
     spent = runs @ weightings  # [n, I]
     reachable = beyond[None, :] > layer.cut[:, None]
     if window is not None:
-        reachable &= beyond[None, :] <= window[layer.cut][:, None]
+        reachable &= beyond[None, :] <= window.last_stop[layer.cut][:, None]
     # The model ends here.
     ends = np.flatnonzero(reachable[:, -1])
     whole = runs[ends] + grid.elapsed[p][:, -1]
@@ -277,7 +277,7 @@ def _outrun(grid: Grid, p: int, costs: Floats, cut: Cuts, bounds: Floats) -> NDA
     count = min(_STRONG, len(costs))
     strong = np.unique(np.argpartition(scores, count - 1, axis=1)[:, :count])
     window = grid.windows[p]
-    reach = np.full(len(cut), grid.last) if window is None else window[cut]
+    reach = np.full(len(cut), grid.last) if window is None else window.last_stop[cut]
     # What was spent but for this host's operators before the cut; who comes from an earlier cut pays for a stage.
     offsets = costs - grid.elapsed[p][:, cut].T
     earlier = cut[strong][:, None] < cut

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.objective import Metric, Objective
-from airloom.core.problem import Cuts, Floats, HopCost, HostCost, Option, Problem
+from airloom.core.problem import Cuts, Floats, HopCost, HostCost, Option, PlainOptions, Problem
 from airloom.errors import ConfigError
 from airloom.planner.objective.dominance import keep_first_of_equals
 
@@ -351,6 +351,8 @@ def hop_crossing(
     p: int, hop: HopCost, sender: HostCost, receiver: HostCost, counted: Counted, roles: Mapping[str, str]
 ) -> Crossing:
     """The crossing of one hop from host p to the next one."""
+    if isinstance(hop.options, PlainOptions):
+        return _plain_crossing(p, hop, hop.options, sender, receiver, counted, roles)
     flat = list(itertools.chain.from_iterable(hop.options))
     costs = np.zeros((len(counted), len(flat)))
     for j, (metric, devices) in enumerate(counted.values()):
@@ -377,6 +379,30 @@ def hop_crossing(
                 costs[j] += decode * np.array([o.decode_s for o in flat])
     costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
     return _packed(p, p + 1, hop.options, costs, np.array([len(row) for row in hop.options]))
+
+
+def _plain_crossing(
+    p: int,
+    hop: HopCost,
+    options: PlainOptions,
+    sender: HostCost,
+    receiver: HostCost,
+    counted: Counted,
+    roles: Mapping[str, str],
+) -> Crossing:
+    """The crossing of a hop that carries every cut raw and in one way."""
+    costs = np.zeros((len(counted), len(options)))
+    for row, (metric, devices) in zip(costs, counted.values(), strict=True):
+        sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
+        if metric == "latency":
+            row += options.total_s
+        elif metric == "bytes" and sends:
+            row += options.nbytes
+        elif metric == "energy":
+            row += (options.energy_j if sends else 0.0) + (options.receive_j if receives else 0.0)
+    costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
+    costs[:, -1] = np.inf
+    return Crossing(p, p + 1, costs[None], np.zeros((1, len(options)), dtype=np.intp), options)
 
 
 def _back_costs(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping[str, str]) -> Floats:
