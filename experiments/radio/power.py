@@ -66,9 +66,7 @@ def main() -> int:
     lines = {key: fit(measured[key], knots) for key, knots in KNOTS.items()}
     for key, (watts, explained, spread) in lines.items():
         points = ", ".join(f"({knot}e6, {w:.2f})" for knot, w in zip(KNOTS[key], watts, strict=True))
-        print(
-            f"{NETWORKS[key[0]]:12} {key[1]:9} {points}  # {len(measured[key])} rows, R2 {explained:.2f}, +-{spread:.2f}"
-        )
+        print(f"{NETWORKS[key[0]]:12} {key[1]:9} {points}  # R2 {explained:.2f}, +-{spread:.2f}")
     if args.plot is not None:
         draw(measured, lines, args.plot)
     return 0

@@ -38,6 +38,7 @@ class RunConfig(Value, frozen=True):
         topology, profile, tolerance: absolute paths; `profile` is "" where the model is to be measured
             first, `tolerance` where every cut goes raw and whole.
         model: a zoo name, `package.module:factory`, or the absolute path of a `.pt2` file.
+        options: of a zoo network: `{size: 224, num_classes: 1000}`.
         scheme: who decides: the hosts' own tables (airloom), or a baseline that is pinned.
         requests: how many to send.
         deadline_s: of each request.
@@ -54,6 +55,7 @@ class RunConfig(Value, frozen=True):
 
     topology: str
     model: str
+    options: dict[str, int] = {}
     profile: str = ""
     scheme: Scheme = "airloom"
     requests: int = 200
@@ -76,6 +78,7 @@ class RunKeys(Entry, frozen=True):
     """What run files and scenarios (`config.scenario`) both say."""
 
     model: str
+    options: dict[str, int] = {}
     profile: str = ""
     scheme: Scheme = "airloom"
     deadline: Quantity = "10 s"
@@ -160,6 +163,7 @@ def run_config(entry: RunKeys, path: Path, topology: Topology, *, topology_file:
     return RunConfig(
         topology=str(topology_file),
         model=model,
+        options=entry.options,
         profile=str(named_file(path, entry.profile, "profile")) if entry.profile else "",
         scheme=entry.scheme,
         requests=requests,

@@ -49,7 +49,10 @@ class RadioEntry(Entry, frozen=True):
 
 
 class BackgroundEntry(Entry, frozen=True):
+    """Other users, as people write them; what they leave out is a wider entry's, then `Background`'s default."""
+
     users: Quantity | None = None
+    presence: Quantity | None = None
     stay: Quantity | None = None
     rate: Quantity | None = None
     spread: Quantity | None = None
@@ -217,6 +220,9 @@ def background(entry: BackgroundEntry, place: str) -> Background:
     default = Background()
     made = Background(
         users=_least(entry.users, 0.0, f"{place}.users", default.users),
+        presence=default.presence
+        if entry.presence is None
+        else units.parse_probability(entry.presence, where=f"{place}.presence"),
         stay_s=default.stay_s if entry.stay is None else units.parse_seconds(entry.stay, where=f"{place}.stay"),
         rate_bps=0.0 if not entry.rate else units.parse_rate(entry.rate, where=f"{place}.rate"),
         rate_spread=_least(entry.spread, 0.0, f"{place}.spread", default.rate_spread),
@@ -230,9 +236,11 @@ def background(entry: BackgroundEntry, place: str) -> Background:
     )
     if made.users > 0.0 and made.rate_bps == 0.0:
         raise ConfigError("users without a `rate` want nothing: give it, or leave `users` out", where=place)
+    if made.presence == 0.0:
+        raise ConfigError("users who are never there: leave `users` out", where=f"{place}.presence")
     if made.stay_s <= 0.0:
         raise ConfigError("users stay for more than 0 s", where=f"{place}.stay")
-    if made.users > 10_000:
+    if made.users / made.presence > 10_000:
         raise ConfigError(f"at most 10000 other users of a link, got {made.users:g}", where=f"{place}.users")
     return made
 

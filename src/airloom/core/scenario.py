@@ -85,12 +85,14 @@ class Antenna(Value, frozen=True):
 class Background(Value, frozen=True):
     """Other users of a link, who share it with the target UEs.
 
-    Users come as a Poisson process and stay for an exponential time; each has a mean bit rate of its
-    own, drawn from a log-normal distribution, around which its demand moves (log-normal, first-order
-    autoregressive). Figures are of load "mid".
+    Each of `users / presence` people comes and goes, exponential times both; whenever one comes it has a
+    mean bit rate of its own, drawn from a log-normal distribution, around which its demand moves
+    (log-normal, first-order autoregressive). Figures are of load "mid".
 
     Attributes:
         users: mean number at once.
+        presence: share of the time that each is there, above 0 to 1: a small one lets their number vary
+            as that of a Poisson process does, with 1 it stays and only their bit rates change.
         stay_s: mean time that one stays.
         rate_bps: mean bit rate of a user while there.
         rate_spread: standard deviation of the logarithm of a user's mean bit rate.
@@ -101,6 +103,7 @@ class Background(Value, frozen=True):
     """
 
     users: float = 0.0
+    presence: float = 0.5
     stay_s: float = 30.0
     rate_bps: float = 0.0
     rate_spread: float = 0.0

@@ -53,7 +53,7 @@ class Crowd:
         start_hour: of the day at `start_s`, when the mean number of them is there already.
 
     Attributes:
-        places: how many users there can be at once: so many more than the mean that next to none is turned away.
+        places: how many there are to come and go; each is there for `presence` of the time.
     """
 
     def __init__(
@@ -68,52 +68,48 @@ class Crowd:
         start_hour: float = 12.0,
     ) -> None:
         self.background, self.name, self._scale, self._alone = background, name, scale, alone
-        self._users = background.users * scale
-        self.places = math.ceil(self._users + 5.0 * math.sqrt(self._users) + 4.0) if self._users else 0
+        users = background.users * scale
+        self.places = math.ceil(users / background.presence - 1e-9)
+        self._presence = users / self.places if self.places else 0.0
         self._draws = stream(seed, "users", name)
-        self._free = list(range(self.places - 1, -1, -1))
-        self._leaves: list[tuple[float, int]] = []
         self._start_s, self._start_hour = start_s, start_hour
-        self._comes_s = math.inf
         self._first: list[Coming] = []
-        if self._users:
-            for _ in range(self._draws.poisson(self._users * daily(background, start_hour))):
-                self._first += self._come(start_s)
-            self._comes_s = start_s + self._gap_s()
+        #: (second, place, whether somebody comes there then), a heap.
+        self._next: list[tuple[float, int, bool]] = []
+        for place in range(self.places):
+            if self._draws.random() < self._there(start_s):
+                self._first.append(self._come(start_s, place))
+            else:
+                heapq.heappush(self._next, (start_s + self._away_s(start_s), place, True))
 
     def until(self, at_s: float) -> list[Coming]:
         """Who came or went since the last call, up to `at_s`; the first call also says who is there from the start."""
         found, self._first = self._first, []
-        while True:
-            leaves_s = self._leaves[0][0] if self._leaves else math.inf
-            if min(leaves_s, self._comes_s) > at_s:
-                return found
-            if leaves_s <= self._comes_s:
-                _, place = heapq.heappop(self._leaves)
-                self._free.append(place)
-                found.append(Coming(leaves_s, place, 0.0, 0.0))
-                continue
-            now_s = self._comes_s
-            hour = self._start_hour + (now_s - self._start_s) / 3600.0
-            # Thinning: they come as often as at the peak, and turn round as the hour asks.
-            if self._draws.random() < daily(self.background, hour):
-                found += self._come(now_s)
-            self._comes_s = now_s + self._gap_s()
+        while self._next and self._next[0][0] <= at_s:
+            now_s, place, comes = heapq.heappop(self._next)
+            if comes:
+                found.append(self._come(now_s, place))
+            else:
+                found.append(Coming(now_s, place, 0.0, 0.0))
+                heapq.heappush(self._next, (now_s + self._away_s(now_s), place, True))
+        return found
 
-    def _gap_s(self) -> float:
-        return float(self._draws.exponential(self.background.stay_s / self._users))
+    def _there(self, at_s: float) -> float:
+        """Share of the time that each is there."""
+        return self._presence * daily(self.background, self._start_hour + (at_s - self._start_s) / 3600.0)
 
-    def _come(self, at_s: float) -> list[Coming]:
-        stay_s = float(self._draws.exponential(self.background.stay_s))
+    def _away_s(self, at_s: float) -> float:
+        there = self._there(at_s)
+        mean_s = self.background.stay_s * (1.0 - there) / max(there, 1e-6)
+        return float(self._draws.exponential(1.0)) * mean_s
+
+    def _come(self, at_s: float, place: int) -> Coming:
         spread = self.background.rate_spread
         mean_bps = self.background.rate_bps * self._scale
         mean_bps *= math.exp(spread * float(self._draws.standard_normal()) - 0.5 * spread * spread)
-        alone = self._alone(self._draws)
-        if not self._free:
-            return []
-        place = self._free.pop()
-        heapq.heappush(self._leaves, (at_s + stay_s, place))
-        return [Coming(at_s, place, alone, mean_bps)]
+        stay_s = float(self._draws.exponential(self.background.stay_s))
+        heapq.heappush(self._next, (at_s + stay_s, place, False))
+        return Coming(at_s, place, self._alone(self._draws), mean_bps)
 
 
 class Swings:
