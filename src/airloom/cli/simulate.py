@@ -152,7 +152,7 @@ def _profiles(config: RunConfig, topology: Topology) -> dict[str, Profile]:
     from airloom.cli.terminal import Progress
 
     with Progress(f"capturing {config.model}"):
-        captured = api.capture(config.model)
+        captured = api.capture(config.model, **config.options)
     with Progress(f"measuring {config.model}"):
         return {"": api.profile(captured), **own_profiles(topology)}
 
