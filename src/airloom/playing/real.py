@@ -131,6 +131,7 @@ def play_real(
         ) as net:  # fmt: skip
             moves = network.changes()
             _befall(net, next(moves), setting.topology)
+            net.rewind()  # traces have gone on while hosts started, handovers of theirs included
             time.sleep(_SETTLE_S)
             net.rewind()
             outcomes, steps, refused = _drive(net, scenario, inputs, due, moves, setting.topology, seconds, tell)

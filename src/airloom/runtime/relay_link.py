@@ -126,10 +126,11 @@ class EmulatedLink:
         return schedule.next_change_s(at_s) if isinstance(schedule, ReplayedRate) else None
 
     def rewind(self, now_s: float) -> None:
-        """The replayed trace, if there is one, begins again; what has been accepted keeps its times."""
-        schedule = self.model.queue.schedule if isinstance(self.model, QueuedLink) else None
-        if isinstance(schedule, ReplayedRate):
-            schedule.origin_s = now_s
+        """The replayed trace, if there is one, begins again over an idle link; what is on its way keeps its times."""
+        queue = self.model.queue if isinstance(self.model, QueuedLink) else None
+        if queue is not None and isinstance(queue.schedule, ReplayedRate):
+            queue.schedule.origin_s = now_s
+            queue.idle_at_s = min(queue.idle_at_s, now_s)
 
     def stats(self) -> LinkStats:
         model = self.model
