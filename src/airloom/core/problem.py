@@ -188,10 +188,14 @@ class PlainOptions(Sequence[tuple[Option, ...]]):
 
     Attributes:
         total_s: `[L+1]` seconds of each.
+        nbytes, energy_j, receive_j: `[L+1]` as of `Option`; nothing is coded.
     """
 
-    def __init__(self, total_s: Floats, make: Callable[[int], Option]) -> None:
-        self.total_s, self._make = total_s, make
+    def __init__(
+        self, total_s: Floats, nbytes: Floats, energy_j: Floats, receive_j: Floats, make: Callable[[int], Option]
+    ) -> None:
+        self.total_s, self.nbytes, self.energy_j, self.receive_j = total_s, nbytes, energy_j, receive_j
+        self._make = make
 
     @overload
     def __getitem__(self, cut: int) -> tuple[Option, ...]: ...

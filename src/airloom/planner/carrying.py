@@ -123,9 +123,23 @@ def carry_all_s(way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64]) 
     """`carry(...).total_s` of many raw messages at once, where rounds of repair are not counted."""
     if not way.is_open:
         return np.full(len(nbytes), math.inf)
-    again = blocks * way.loss / (1.0 - way.loss) / blocks
-    seconds: NDArray[np.float64] = way.fixed_s + 8 * nbytes * (1.0 + again) / way.rate_bps
+    seconds: NDArray[np.float64] = way.fixed_s + _bits(way, nbytes, blocks) / way.rate_bps
     return seconds
+
+
+def radio_all_j(
+    way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64], power: Power, receiver: Power
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`carry(...).energy_j` and `receive_j` of many raw messages at once."""
+    if not way.is_open:
+        return np.full(len(nbytes), math.inf), np.full(len(nbytes), math.inf)
+    bits = _bits(way, nbytes, blocks)
+    return bits * send_j_per_bit(power, way.rate_bps), bits * receive_j_per_bit(receiver, way.rate_bps)
+
+
+def _bits(way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
+    bits: NDArray[np.float64] = 8 * nbytes * (1.0 + blocks * way.loss / (1.0 - way.loss) / blocks)
+    return bits
 
 
 def radio_w(curve: tuple[tuple[float, float], ...], rate_bps: float) -> float:

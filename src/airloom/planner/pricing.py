@@ -14,7 +14,7 @@ from airloom.core.speed import UNKNOWN
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
-from airloom.planner.carrying import NO_POWER, Way, carry, carry_all_s, ways
+from airloom.planner.carrying import NO_POWER, Way, carry, carry_all_s, radio_all_j, ways
 from airloom.planner.coded import Terms, coded_options, relayed_options
 from airloom.planner.contract import check_contract, hop_floors, runs_rest
 
@@ -178,7 +178,8 @@ def _plain(way: Way, profile: Profile, framing: Framing, power: Power, receiver:
     def option(cut: int) -> Option:
         return carry(way, int(nbytes[cut]), blocks=int(blocks[cut]), power=power, receiver=receiver)
 
-    return PlainOptions(carry_all_s(way, nbytes, blocks), option)
+    radio = radio_all_j(way, nbytes, blocks, power, receiver)
+    return PlainOptions(carry_all_s(way, nbytes, blocks), nbytes.astype(np.float64), *radio, option)
 
 
 def profile_of(device: str, profiles: Mapping[str, Profile]) -> Profile:

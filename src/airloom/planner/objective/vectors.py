@@ -401,8 +401,9 @@ def _plain_crossing(
         elif metric == "energy":
             row += (options.energy_j if sends else 0.0) + (options.receive_j if receives else 0.0)
     costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
-    costs[:, -1] = np.inf
-    return Crossing(p, p + 1, costs[None], np.zeros((1, len(options)), dtype=np.intp), options)
+    picks = np.zeros((1, len(options)), dtype=np.intp)
+    costs[:, -1], picks[:, -1] = np.inf, -1  # what is finished goes back and not on
+    return Crossing(p, p + 1, costs[None], picks, options)
 
 
 def _back_costs(problem: Problem, p: int, q: int, counted: Counted, roles: Mapping[str, str]) -> Floats:
