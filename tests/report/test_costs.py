@@ -125,6 +125,14 @@ def test_bounds_are_counted_over_all_requests() -> None:
     assert "energy@ue <= 30.0 mJ in 2 of 3 requests" in said
 
 
+def test_a_host_that_knew_of_no_way_foresaw_it() -> None:
+    knew = Event(at_s=1.001, host="ue", kind="bound", request=1, data={"cut": 0, "stop": 2, "excess": 1.2})
+    events = sorted([*EVENTS, knew], key=lambda event: event.at_s)
+    s = summarise_scheme(SchemeRecord(name="s", title="S"), read_series(events, CHAIN), record())
+    latency = next(cost for cost in s.costs if cost.name == "latency")
+    assert (latency.kept, latency.foreseen, latency.requests) == (1, 1, 3)
+
+
 def test_of_a_simulation_everything_is_modelled() -> None:
     s = summarise_scheme(SchemeRecord(name="s", title="S"), read_series(EVENTS, CHAIN), record(simulated=True))
     assert {cost.mean.basis for cost in s.costs if cost.mean} == {"modelled"}

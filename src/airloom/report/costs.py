@@ -31,8 +31,8 @@ class CostSummary(Value, frozen=True):
         predicted: by the planner for a request, the mean over the stretches of the run.
         mean, p95, worst: over the requests that had a result.
         kept: requests that had a result within the bound; None without one.
-        foreseen: of the others, how many lie in stretches of the run in which the planner itself expected the
-            bound to be broken: under the exact solver no plan kept it then.
+        foreseen: of the others, how many a host sent on knowing that no way kept the bounds, or lie in stretches
+            of the run in which the planner itself expected this one to be broken.
         requests: all of them; one without a result keeps no bound.
     """
 
@@ -165,14 +165,16 @@ def energy_j(topology: Topology, series: Series) -> dict[str, float]:
 
 
 def _foreseen(bound: Bound, record: SchemeRecord, series: Series, costs: NDArray[np.float64]) -> int:
-    phases = record.phases
-    hopeless = [any(c.name == bound.name and not c.kept for c in phase.costs) for phase in phases]
-    if not any(hopeless):
-        return 0
-    starts = [phase.first_request for phase in phases]
+    hopeless = [any(c.name == bound.name and not c.kept for c in phase.costs) for phase in record.phases]
+    starts = [phase.first_request for phase in record.phases]
+
+    def expected(index: int) -> bool:
+        return index in series.over or (
+            bool(hopeless) and hopeless[max(bisect.bisect_right(starts, index) - 1, 0)]
+        )  # fmt: skip
+
     return sum(
-        hopeless[max(bisect.bisect_right(starts, served.index) - 1, 0)]
-        and not (served.outcome == RESULT and cost <= bound.limit * (1.0 + 1e-9))
+        expected(served.index) and not (served.outcome == RESULT and cost <= bound.limit * (1.0 + 1e-9))
         for served, cost in zip(series.served, costs.tolist(), strict=True)
     )
 

@@ -80,6 +80,8 @@ class Series:
     # (src, dst) -> [(seconds since the first submission, bit/s)] as the network was set; None as the topology has it
     set_rates: dict[tuple[str, str], list[tuple[float, float | None]]] = field(default_factory=dict)
     sendings: list[Sending] = field(default_factory=list)
+    # requests for which a host found no way within the bounds, and took the one that goes over them least
+    over: set[int] = field(default_factory=set)
     # (src, dst, what) -> bytes on the wire
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)
     # (src, dst, coding, MCS or None) -> messages with cuts; (src, dst, coding) -> share of each missing on arrival
@@ -218,6 +220,8 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
             rates[link].append((event.at_s - began, float(rate)))
         elif event.kind == "condition":
             _note_condition(series, event, began)
+        elif event.kind == "bound":
+            series.over.add(series.index.get(_key(event, chain), -1))
         elif event.kind == "drop":
             reason = str(data.get("reason", "?"))
             series.drops[reason] = series.drops.get(reason, 0) + (_int(data.get("count")) or 1)
