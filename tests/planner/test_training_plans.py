@@ -14,23 +14,26 @@ from airloom.core.objective import Objective, Term
 from airloom.core.plan import Plan, Stage
 from airloom.core.profile import CutSize, OperatorCost, Profile, Weights, weights_nbytes
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
+from airloom.core.training import TrainingSpec
 from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch, UserError
-from airloom.planner.chain import solve
+from airloom.planner.chain import Solution, solve
 from airloom.planner.decide import decide
 from airloom.planner.modes import Modes, Pricer
 from airloom.planner.objective.outcome import outcome
 from airloom.planner.objective.vectors import vectors
+from airloom.planner.planning import make_plan
 from airloom.planner.pricing import FRAMED, PAYLOAD_ONLY
-from airloom.planner.training import (
+from airloom.planner.training import Training, training_costs, training_problem
+from airloom.planner.training_profile import (
     LOSS_NBYTES,
-    Training,
     gradient_messages,
-    training_costs,
     training_memory,
-    training_problem,
     training_profile,
     weight_messages,
 )
+from airloom.sim.training import simulate_training
+
+SPEC = TrainingSpec(optimizer="adam", label_shape=(4,), label_dtype="int64")
 
 
 def line(ids: str, *, rate_bps: float = 8e6, delay_s: float = 0.0, **devices: Device) -> Topology:
@@ -75,10 +78,10 @@ def three() -> Profile:
 
 
 def test_a_step_by_hand() -> None:
-    """ue runs operator 0, mec the rest: 3 + 15 s of passes, 2 stages of 1 s, 0.5 s on, 0.25 s + the loss back."""
+    """ue runs operator 0, mec the rest: 3 + 15 s of passes, 2 stages of 1 s, 0.5 s on, 0.25 s back."""
     topology = line("ue mec")
     problem = training_problem(topology, ("ue", "mec"), {"": three()}, Training(), framing=PAYLOAD_ONLY)
-    assert problem.chain_s((1, 3)) == pytest.approx(3 + 15 + 2 + 0.5 + 0.25 + LOSS_NBYTES / 1e6)
+    assert problem.chain_s((1, 3)) == pytest.approx(3 + 15 + 2 + 0.5 + 0.25)
     # Everything at the mec: the input on, only the loss back, for the input has no gradient.
     assert problem.chain_s((0, 3)) == pytest.approx(18 + 1 + 1.0 + LOSS_NBYTES / 1e6)
     assert problem.chain_s((3, 3)) == pytest.approx(18 + 1)
@@ -124,7 +127,8 @@ def test_weights_that_several_operators_read_go_on_and_their_gradients_back() ->
     apart = training_problem(topology, chain, {"": profile}, Training(), framing=PAYLOAD_ONLY)
     together = training_problem(topology, chain, {"": tied}, Training(), framing=PAYLOAD_ONLY)
     for stops, hops in (((0, 3, 3), 0), ((1, 3, 3), 1), ((1, 2, 3), 2), ((2, 2, 3), 2), ((3, 3, 3), 0)):
-        assert together.chain_s(stops) - apart.chain_s(stops) == pytest.approx(0.6 * hops), stops
+        more = 0.6 + LOSS_NBYTES / 1e6  # with word that the new value is there
+        assert together.chain_s(stops) - apart.chain_s(stops) == pytest.approx(more * hops), stops
     # Its state is where the first operator is, and moves with that one alone.
     assert weight_messages(tied, state=True)[0] == (1_000_000, 2_000_000, 300_000, 300_000)
     assert weight_messages(tied, state=True)[2] == (1_000,)
@@ -235,8 +239,10 @@ def by_hand(topology: Topology, profile: Profile, previous: Plan, amortise: int,
             break
         lent = [w.nbytes for w in profile.weights if w.trained and min(w.operators) < stop <= max(w.operators)]
         cut = profile.cuts[stop]
-        total += over(src, dst, [*cut.tensor_nbytes, *lent])
-        total += over(dst, src, [*(n for n in cut.gradient_nbytes if n), *lent, LOSS_NBYTES])
+        total += over(src, dst, list(cut.tensor_nbytes))
+        total += over(src, dst, lent) if lent else 0.0
+        total += over(dst, src, [*(n for n in cut.gradient_nbytes if n), *lent] if stop else [LOSS_NBYTES])
+        total += over(dst, src, [LOSS_NBYTES]) if lent else 0.0
     had = {op: stage.device for stage in previous.stages for op in range(stage.start, stage.stop)}
     path = [*chain, "aside"]
     for op in range(profile.num_operators):
@@ -292,8 +298,10 @@ def test_parts_add_up_and_energy_is_of_computing_and_radios(seed: int) -> None:
         if stop == last:
             break
         lent = [w.nbytes for w in profile.weights if w.trained and min(w.operators) < stop <= max(w.operators)]
-        bits[src, dst] += 8 * FRAMED.wire_nbytes((*profile.cuts[stop].tensor_nbytes, *lent)) / lossless[src, dst]
+        bits[src, dst] += 8 * FRAMED.wire_nbytes(profile.cuts[stop].tensor_nbytes) / lossless[src, dst]
+        bits[src, dst] += 8 * FRAMED.wire_nbytes(tuple(lent)) / lossless[src, dst] if lent else 0.0
         bits[dst, src] += 8 * FRAMED.wire_nbytes(tuple(gradient_messages(profile)[stop])) / lossless[dst, src]
+        bits[dst, src] += 8 * FRAMED.wire_nbytes((LOSS_NBYTES,)) / lossless[dst, src] if lent else 0.0
     for (src, _), sent in bits.items():
         joules += sent * topology.device(src).power.radio_j_per_bit
     for p, host in enumerate(problem.hosts):
@@ -378,3 +386,50 @@ def test_decide_puts_the_plan_as_it_was_beside_the_new_one() -> None:
         "forward": "measured", "activations": "modelled", "backward": "measured", "gradients": "modelled",
         "moves": "modelled",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.01])
+@pytest.mark.parametrize("stops", [(1, 1, 3), (0, 0, 3), (1, 2, 3), (0, 3, 3), (3, 3, 3)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_hosts_in_virtual_time_take_as_long_as_planned(stops: tuple[int, ...], delay_s: float, tied: bool) -> None:
+    """Law 3 for training: a step of the engine's hosts over ideal links is the plan's closed form."""
+    profile = three()
+    weights = [
+        Weights(w.nbytes, w.operators, True, sum(SPEC.slot_nbytes(w.nbytes)))
+        for w in (*profile.weights, *((Weights(300_000, (0, 2)),) if tied else ()))
+    ]
+    profile = msgspec.structs.replace(
+        profile,
+        weights=tuple(weights),
+        cuts=tuple(
+            CutSize(c.tensor_nbytes, c.tensors, c.tensor_nbytes if k else (0,)) for k, c in enumerate(profile.cuts)
+        ),
+    )
+    topology, chain = line("ue gnb mec", delay_s=delay_s), ("ue", "gnb", "mec")
+    priced = training_problem(topology, chain, {"": profile}, Training(labels_nbytes=32))
+    plan = make_plan(priced, Solution(stops, priced.chain_s(stops)), topology, profile, runner_ups=0)
+    came = simulate_training(topology, profile, SPEC, plan, 3)
+    assert came.error is None
+    assert came.step_s == pytest.approx([plan.predicted_s] * 3, rel=1e-6)
+
+
+def test_hosts_in_virtual_time_move_weights_in_the_time_planned() -> None:
+    """Beside the word to move, and that all is there: two control messages."""
+    profile, topology, chain = three(), line("ue gnb mec"), ("ue", "gnb", "mec")
+    profile = msgspec.structs.replace(
+        profile,
+        weights=tuple(Weights(w.nbytes, w.operators, True, sum(SPEC.slot_nbytes(w.nbytes))) for w in profile.weights),
+    )
+
+    def plan(stops: tuple[int, ...], previous: Plan | None) -> tuple[Plan, float]:
+        price = Pricer(topology, {"": profile}, modes=Modes(training=Training(previous=previous, labels_nbytes=32)))
+        problem = price(chain)
+        made = make_plan(problem, Solution(stops, problem.chain_s(stops)), topology, profile, runner_ups=0)
+        return made, next(p.predicted_s for p in price.parts(chain, stops, made.predicted_s) if p.name == "moves")
+
+    begin, _ = plan((1, 1, 3), None)
+    for stops in ((1, 2, 3), (3, 3, 3)):
+        then, moved_s = plan(stops, begin)
+        came = simulate_training(topology, profile, SPEC, begin, 3, replan={1: then})
+        assert came.error is None
+        assert came.moved_s[1] == pytest.approx(moved_s, abs=2e-3)

@@ -23,7 +23,8 @@ from airloom.core.topology import Conditions, Topology
 from airloom.errors import ConfigError, NoRoute
 from airloom.planner.hauling import Hauler, nothing, scaled
 from airloom.planner.pricing import FRAMED, Choices
-from airloom.planner.training import weight_messages, with_haul
+from airloom.planner.training import with_haul
+from airloom.planner.training_profile import weight_messages
 
 #: Who sends: each host what its stage has, or the host of the last operator everything (Eq. 13).
 Senders = Literal["stages", "last"]

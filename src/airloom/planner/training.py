@@ -8,12 +8,12 @@ the one that gets them. All of this is a sum over operators and hops: prices cha
     elapsed_s   forward + backward seconds, and what moves to this host, operator by operator
     hop         the live set on, and its gradients back over the link in the other direction
 
-The source is done when the gradients, or where there are none word of the loss, are back at it.
+A step is over when the gradients, or where there are none word of the loss, are back at the source.
 
 Weights that several operators read (tied, or of an unrolled recurrent network) belong to the host of the
-first of them, as `core.training` has it: every cut between the first and the last reader carries their new
-value on and their gradients back, one copy however many operators read them. Their state moves with
-their first operator.
+first of them, as `core.training` has it: every cut between the first and the last reader carries their
+gradients back, their new value on, and word that it is there back, one copy however many operators read
+them. Their state moves with their first operator.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ from numpy.typing import NDArray
 from airloom.core.framing import Framing
 from airloom.core.plan import Plan
 from airloom.core.problem import Haul, HopCost, HostCost, Option, Problem
-from airloom.core.profile import CutSize, Profile, Weights
+from airloom.core.profile import CutSize, Profile
 from airloom.core.topology import Conditions, Link, Topology
-from airloom.errors import ConfigError, NoRoute, ProfileMismatch, UserError
+from airloom.errors import ConfigError, NoRoute, ProfileMismatch
 from airloom.planner.carrying import Way, carry, ways
-from airloom.planner.hauling import Hauler, Messages, nothing, scaled
+from airloom.planner.hauling import Hauler, nothing, scaled
 from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of
-
-#: A backward pass costs two forward passes: gradients with respect to the input and to the weights are a
-#: product of the forward's size each (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
-BACKWARD_PER_FORWARD = 2.0
-#: The loss goes back with the gradients, in float64.
-LOSS_NBYTES = 8
+from airloom.planner.training_profile import (
+    LOSS_NBYTES,
+    gradient_messages,
+    has_backward,
+    lent_messages,
+    training_memory,
+    training_profile,
+    weight_messages,
+)
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,8 @@ def training_costs(
     on = {id: _both_ways(profile, training.labels_nbytes) for id, profile in whole.items()}
     forward = priced({id: _one_way(profile, training.labels_nbytes) for id, profile in whole.items()})
     both = priced(on)
-    gradients = gradient_messages(first)
     hops = tuple(
-        _with_gradients(hop, gradients, topology, framing, conditions or Conditions(), choices or {})
-        for hop in both.hops
+        _with_gradients(hop, first, topology, framing, conditions or Conditions(), choices or {}) for hop in both.hops
     )
     hauler = Hauler(topology, conditions=conditions, framing=framing, choices=choices)
     hosts, moves = [], []
@@ -161,56 +162,8 @@ def training_costs(
 # --- profiles ---------------------------------------------------------------------------------------
 
 
-def has_backward(profile: Profile) -> bool:
-    """Whether a profile says what the way back takes."""
-    return any(op.backward_s > 0.0 for op in profile.operators)
-
-
-def training_profile(profile: Profile, *, modelled: bool = False) -> Profile:
-    """A profile that says what training costs: itself, or one filled in where it was written by hand.
-
-    Filled in are backward times (`BACKWARD_PER_FORWARD`), gradients of the size of what they are of (none of
-    the input), and weights that are all trained, with nothing kept by the optimiser.
-
-    Raises:
-        UserError: it was measured, without training, and `modelled` is not asked for.
-    """
-    if not has_backward(profile):
-        if profile.graph_digest and not modelled:
-            raise UserError(
-                f"the profile of {profile.model} has no backward times: measure them with `airloom profile --train "
-                "sgd`, or plan with --train modelled, which takes twice the forward pass"
-            )
-        profile = msgspec.structs.replace(
-            profile,
-            operators=tuple(
-                msgspec.structs.replace(op, backward_s=BACKWARD_PER_FORWARD * op.compute_s) for op in profile.operators
-            ),
-            backward_scale=profile.stage_scale,
-            backward_constant_s=BACKWARD_PER_FORWARD * profile.stage_constant_s,
-            basis="modelled",
-        )
-    if not profile.optimizer and not any(weight.trained for weight in profile.weights):
-        profile = msgspec.structs.replace(
-            profile, weights=tuple(msgspec.structs.replace(weight, trained=True) for weight in profile.weights)
-        )
-    if not any(cut.gradient_nbytes for cut in profile.cuts):
-        profile = msgspec.structs.replace(profile, cuts=_with_gradient_sizes(profile.cuts))
-    return profile
-
-
-def _with_gradient_sizes(cuts: tuple[CutSize, ...]) -> tuple[CutSize, ...]:
-    inputs = set(cuts[0].tensors)
-    found = [msgspec.structs.replace(cuts[0], gradient_nbytes=(0,) * len(cuts[0].tensor_nbytes))]
-    for cut in cuts[1:]:
-        ids = cut.tensors or (-1,) * len(cut.tensor_nbytes)
-        sizes = tuple(0 if id in inputs else nbytes for id, nbytes in zip(ids, cut.tensor_nbytes, strict=True))
-        found.append(msgspec.structs.replace(cut, gradient_nbytes=sizes))
-    return tuple(found)
-
-
 def _one_way(profile: Profile, labels_nbytes: int) -> Profile:
-    """What the forward pass of training costs: activations, labels, and weights lent to hosts further on."""
+    """What the forward pass of training costs: operators, activations, labels."""
     return msgspec.structs.replace(profile, cuts=_carried_on(profile, labels_nbytes))
 
 
@@ -233,86 +186,58 @@ def _both_ways(profile: Profile, labels_nbytes: int) -> Profile:
 
 
 def _carried_on(profile: Profile, labels_nbytes: int) -> tuple[CutSize, ...]:
-    lent = _lent(profile)
     last = profile.num_operators
     labels = (labels_nbytes,) if labels_nbytes else ()
     return tuple(
-        CutSize(tensor_nbytes=(*cut.tensor_nbytes, *(labels if index < last else ()), *lent[index]))
+        CutSize(tensor_nbytes=(*cut.tensor_nbytes, *(labels if index < last else ())))
         for index, cut in enumerate(profile.cuts)
     )
-
-
-def _lent(profile: Profile) -> list[tuple[int, ...]]:
-    """For each cut the bytes of the trained weights that are read on both sides of it."""
-    found: list[list[int]] = [[] for _ in profile.cuts]
-    for weight in profile.weights:
-        if weight.trained and weight.operators:
-            for cut in range(min(weight.operators) + 1, max(weight.operators) + 1):
-                found[cut].append(weight.nbytes)
-    return [tuple(sizes) for sizes in found]
-
-
-def gradient_messages(profile: Profile) -> Messages:
-    """For each cut the bytes of what goes back over it: gradients of its live set and of lent weights, the loss."""
-    lent = _lent(profile)
-    return [
-        (*(nbytes for nbytes in cut.gradient_nbytes if nbytes), *lent[index], LOSS_NBYTES)
-        for index, cut in enumerate(profile.cuts)
-    ]
-
-
-def training_memory(profile: Profile) -> tuple[Weights, ...]:
-    """What a stage holds in training, as weights that its operators read.
-
-    Weights, their gradients and the optimiser's state; and every tensor that an operator makes, held by
-    the host that makes it and the one that reads it last, for the way back needs it there. The latter is
-    modelled: some of it could be made again or is not needed.
-    """
-    held = [Weights(w.nbytes + (w.nbytes if w.trained else 0) + w.state_nbytes, w.operators) for w in profile.weights]
-    inputs = set(profile.cuts[0].tensors)
-    seen: dict[int, tuple[int, int, int]] = {}  # tensor -> bytes, the operator that makes it, the last that reads it
-    for index, cut in enumerate(profile.cuts):
-        if not cut.tensors:
-            if index and cut.tensor_nbytes:
-                held.append(Weights(cut.nbytes, (index - 1,)))
-            continue
-        for id, nbytes in zip(cut.tensors, cut.tensor_nbytes, strict=True):
-            last = min(index, profile.num_operators - 1)
-            # Inputs are nobody's: only who reads them keeps them.
-            made = seen[id][1] if id in seen and seen[id][1] >= 0 else index - 1
-            seen[id] = nbytes, made if id not in inputs else -1, last
-    held += [Weights(nbytes, (made, last) if made >= 0 else (last,)) for nbytes, made, last in seen.values()]
-    return tuple(held)
 
 
 # --- hops -------------------------------------------------------------------------------------------
 
 
 def _with_gradients(
-    hop: HopCost,
-    gradients: Messages,
-    topology: Topology,
-    framing: Framing,
-    conditions: Conditions,
-    choices: Choices,
+    hop: HopCost, profile: Profile, topology: Topology, framing: Framing, conditions: Conditions, choices: Choices
 ) -> HopCost:
-    """A hop that carries a cut on and its gradients back, each in any of its ways."""
-    back = next((link for link in topology.links if (link.src, link.dst) == (hop.dst, hop.src)), None)
+    """A hop that carries a cut on and its gradients back, each in any of its ways; lent weights go on by themselves."""
+    links = {(link.src, link.dst): link for link in topology.links}
+    on, back = links[hop.src, hop.dst], links.get((hop.dst, hop.src))
     if back is None:
         raise NoRoute(f"no link {hop.dst}->{hop.src} for the gradients' way back: add it or write `both: true`")
     states = {(state.src, state.dst): state for state in conditions.links}
-    upward = ways(back, state=states.get((back.src, back.dst)), choices=choices.get((back.src, back.dst), ()))
+    onward, upward = (
+        ways(link, state=states.get((link.src, link.dst)), choices=choices.get((link.src, link.dst), ()))
+        for link in (on, back)
+    )
     rows = []
-    for row, sizes in zip(hop.options, gradients, strict=True):
-        home = [_gradient(way, sizes, framing, back, topology) for way in upward]
+    for row, sizes, lent in zip(hop.options, gradient_messages(profile), lent_messages(profile), strict=True):
+        if lent:
+            # In the way of the cut itself: options come in the order of the ways.
+            values = [_message(way, lent, framing, on, topology) for way in onward]
+            row = tuple(_one_after_the_other(cut, value) for cut, value in zip(row, values, strict=True))
+        home = [_message(way, sizes, framing, back, topology) for way in upward]
+        if lent:  # whoever waited for new values says when they are there
+            word = [_message(way, (LOSS_NBYTES,), framing, back, topology) for way in upward]
+            home = [_one_after_the_other(gradient, said) for gradient, said in zip(home, word, strict=True)]
         rows.append(tuple(_there_and_back(option, gradient) for option in row for gradient in home))
     return HopCost(src=hop.src, dst=hop.dst, options=tuple(rows))
 
 
-def _gradient(way: Way, sizes: tuple[int, ...], framing: Framing, back: Link, topology: Topology) -> Option:
+def _message(way: Way, sizes: tuple[int, ...], framing: Framing, link: Link, topology: Topology) -> Option:
     nbytes, blocks = framing.wire_nbytes(sizes), framing.num_blocks(framing.message_nbytes(sizes))
-    sender, receiver = topology.device(back.src).power, topology.device(back.dst).power
+    sender, receiver = topology.device(link.src).power, topology.device(link.dst).power
     return carry(way, nbytes, blocks=blocks, power=sender, receiver=receiver)
+
+
+def _one_after_the_other(first: Option, second: Option) -> Option:
+    return msgspec.structs.replace(
+        first,
+        nbytes=first.nbytes + second.nbytes,
+        transfer_s=first.transfer_s + second.total_s,
+        energy_j=first.energy_j + second.energy_j,
+        receive_j=first.receive_j + second.receive_j,
+    )
 
 
 def _there_and_back(on: Option, home: Option) -> Option:
@@ -327,20 +252,6 @@ def _there_and_back(on: Option, home: Option) -> Option:
 
 
 # --- moves ------------------------------------------------------------------------------------------
-
-
-def weight_messages(profile: Profile, *, state: bool) -> Messages:
-    """For each operator the bytes of the weights that it is the first to read, and what the optimiser keeps for them.
-
-    Args:
-        state: whether the optimiser's state travels too.
-    """
-    found: list[list[int]] = [[] for _ in profile.operators]
-    for weight in profile.weights:
-        if weight.operators:
-            kept = (weight.state_nbytes,) if state and weight.state_nbytes else ()
-            found[min(weight.operators)] += [weight.nbytes, *kept]
-    return [tuple(sizes) for sizes in found]
 
 
 def holders(plan: Plan, profile: Profile) -> tuple[str, ...]:
