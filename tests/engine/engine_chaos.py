@@ -24,6 +24,7 @@ from airloom.engine.events import (
     PeerDown,
     PeerUp,
     PlanPinned,
+    SendAsk,
     SendFrame,
     SendSplitCost,
     SplitCostArrived,
@@ -33,6 +34,7 @@ from airloom.engine.events import (
     StopTimer,
     Submit,
     TimerFired,
+    WaveAsked,
 )  # fmt: skip
 from airloom.engine.host import Host
 from airloom.engine.messages import Gap, Parcel
@@ -127,7 +129,7 @@ class Chaos:
                 return False
             del self.timers[device, event.key]
             return True
-        return isinstance(event, FrameArrived | SplitCostArrived) or life == self.lives[device]
+        return isinstance(event, FrameArrived | SplitCostArrived | WaveAsked) or life == self.lives[device]
 
     def _up(self, device: str) -> None:
         config = HostConfig(device=device, topology=self.topology, profile=self.profile, **self._settings)  # type: ignore[arg-type]
@@ -170,6 +172,8 @@ class Chaos:
                     self._send(effect.dst, FrameArrived(device, effect.frame, parcel))
                 case SendSplitCost():
                     self._send(effect.dst, SplitCostArrived(device, effect.message))
+                case SendAsk():
+                    self._send(effect.dst, WaveAsked(effect.ask))
                 case Execute():
                     took_s = self.profile.stage_s(effect.start, effect.stop) * self.topology.device(device).factor
                     self.busy_until[device] = max(self.busy_until[device], self.now_s) + took_s

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from engine_cases import chain_profile, contract, line, random_profile, tree
 from engine_chaos import Chaos, Weather
+from test_mesh_wave import diamond
+from test_objectives_hop_by_hop import powered
 from test_pinned import BRANCHED, branched_plan
 
+from airloom.core.forecast import METHODS, ForecastPolicy
 from airloom.core.messages import Parcel
+from airloom.core.objective import LATENCY, Bound, Objective, Term
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
-from airloom.engine.events import Cancel
+from airloom.engine.config import WavePolicy
+from airloom.engine.events import Cancel, LinkMeasured
 from airloom.errors import Cancelled, DeadlineExceeded, Overloaded, RequestError, StageFailed
 
 SMALL = chain_profile((0.001, 0.002, 0.004, 0.002, 0.001), (12288, 65536, 32768, 8192, 8192, 40))
@@ -62,6 +67,37 @@ def test_one_outcome_by_the_tables(seed: int) -> None:
     chaos = Chaos(topology, profile, weather, seed, private_operators=int(rng.integers(0, 3)))
     run(chaos, rng, requests=25, deadline_s=(0.05, 3.0))
     check(chaos, profile.cuts[-1].tensors)
+
+
+OBJECTIVES = (
+    Objective(minimize=(Term("energy"), Term("latency", 10.0))),
+    Objective(minimize=(Term("energy"),), require=(Bound("latency", 0.05), Bound("money", 0.001))),
+    Objective(minimize=(Term("bytes"),), require=(Bound("latency", 0.2),), solver="convex"),
+    Objective(minimize=(Term("bytes"),), require=(Bound("energy", 0.5),), solver="linear"),
+)
+
+
+@pytest.mark.parametrize("seed", range(48))
+def test_one_outcome_under_objectives_forecasts_and_waves_on_demand(seed: int) -> None:
+    rng = np.random.default_rng(7000 + seed)
+    weather = Weather(
+        drop=float(rng.uniform(0, 0.2)), duplicate=float(rng.uniform(0, 0.2)), kills=float(rng.uniform(0, 2)),
+        raises=float(rng.choice([0.0, 0.05])), unnoticed=float(rng.choice([0.0, 0.3])),
+    )  # fmt: skip
+    topology = powered((line(), tree(), diamond())[seed % 3])
+    method = METHODS[seed % len(METHODS)]
+    chaos = Chaos(
+        topology, SMALL, weather, seed, max_in_flight=100,
+        objective=(LATENCY, *OBJECTIVES)[seed % 5],
+        forecast=None if seed % 2 else ForecastPolicy(method=method, when="always", tick_s=0.01),
+        wave=WavePolicy(per_request=seed % 4 < 2, hold_s=0.05, spontaneous=seed % 8 < 4),
+    )  # fmt: skip
+    for k in range(60):
+        link = topology.links[int(rng.integers(len(topology.links)))]
+        rate, loss = float(10 ** rng.uniform(4, 9)), float(rng.choice([0.0, 0.2, 1.0]))
+        chaos.push(chaos.now_s + 0.06 * k, link.src, LinkMeasured(link.src, link.dst, rate_bps=rate, loss=loss))
+    run(chaos, rng, requests=20, deadline_s=(0.05, 3.0))
+    check(chaos, (5,))
 
 
 @pytest.mark.parametrize("seed", range(60))
