@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from airloom import zoo
 from airloom.core.profile import Modules
+from airloom.core.training import TrainingSpec
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.fold import find_modules, folded, operator_kinds
 from airloom.nn.measure import measure
+from airloom.nn.training.measure import measure_training
 
 
 def _captured(name: str, **options: int) -> Captured:
@@ -126,5 +128,23 @@ def test_a_profile_has_one_measurement_for_all_modules() -> None:
     assert len(set(times)) == 1
     assert modules.count == 12
     assert all(seconds > 0 for seconds in times[0])
+    assert len({op.spread_s for op in profile.operators[modules.starts[0] : modules.starts[-1] : modules.length]}) == 1
     macs = [op.macs for op in profile.operators[modules.starts[0] : modules.starts[1]]]
     assert macs == [3 * 16 * (16 + 16), 16 * 8]
+
+
+def test_a_profile_for_training_too_but_for_the_update() -> None:
+    """The first module owns the weights, and bears what updating them takes."""
+    options = {"steps": 6, "hidden": 8, "num_tags": 3}
+    captured = capture(
+        zoo.build("gru_tagger", **options), zoo.example_inputs("gru_tagger", **options), name="gru", mode="train"
+    )
+    spec = TrainingSpec(label_shape=(1, 6))
+    profile = measure_training(captured, spec, passes=5, warm_up=1, seconds_budget=0.2)
+    modules = profile.modules
+    assert modules is not None
+    for k in range(modules.length):
+        alike = profile.operators[modules.starts[0] + k : modules.starts[-1] : modules.length]
+        assert len({op.compute_s for op in alike}) == 1
+        assert len({op.backward_s for op in alike[1:]}) == 1
+        assert alike[0].backward_s >= alike[1].backward_s

@@ -22,6 +22,7 @@ from airloom.core.training import LABELS, TrainingSpec, gradient_id, is_gradient
 from airloom.errors import UserError
 from airloom.nn.captured import Captured
 from airloom.nn.executor import Buffer, tensor_to_bytes
+from airloom.nn.fold import find_modules, folded
 from airloom.nn.machine import this_machine
 from airloom.nn.measure import (
     batch_of,
@@ -101,9 +102,11 @@ def measure_training(
             progress(len(forward), passes)
         if time.perf_counter() - began > seconds_budget and len(forward) >= _MIN_PASSES:
             break
-    compute_s = np.median(np.array(forward), axis=0)
-    spread_s = np.subtract(*np.percentile(np.array(forward), [75, 25], axis=0))
-    backward_s = np.median(np.array(backward), axis=0) + _shared(trainer, float(np.median(updates)))
+    modules = find_modules(graph)
+    compute_s = folded(np.median(np.array(forward), axis=0), modules)
+    spread_s = folded(np.subtract(*np.percentile(np.array(forward), [75, 25], axis=0)), modules)
+    backward_s = folded(np.median(np.array(backward), axis=0), modules)
+    backward_s = backward_s + _shared(trainer, float(np.median(updates)))  # weights are updated where they are owned
     found = np.median(np.array(stage_rows), axis=0)  # [stages, 3]: forward, backward and update, forward after a rest
     seen = 1 + len(fitted)
     scale, constant_s = fit_stages(_spans(compute_s, stages[:seen]), found[:seen, 0])
