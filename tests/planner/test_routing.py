@@ -18,7 +18,8 @@ from airloom.core.problem import Problem
 from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
 from airloom.errors import ConfigError, Infeasible, NoRoute
-from airloom.planner import routing
+from airloom.planner import candidates, routing
+from airloom.planner.candidates import routes_by_cost
 from airloom.planner.chain import solve
 from airloom.planner.decide import decide
 from airloom.planner.modes import Modes
@@ -26,7 +27,7 @@ from airloom.planner.objective.outcome import Unreachable
 from airloom.planner.objective.solvers import solve_objective
 from airloom.planner.pricing import build_problem
 from airloom.planner.route import chain, feasible_next_hops, parents, way_between
-from airloom.planner.routing import best_route, check_route, every_next_hop, routes_by_cost, simple_routes
+from airloom.planner.routing import best_route, check_route, every_next_hop, simple_routes
 
 IAB = Path("examples/hivemind_mmwave_iab.yaml")
 
@@ -186,10 +187,48 @@ def test_under_bounds_no_other_path_is_better(seed: int, between: int, operators
         assert float((closest.costs / closest.bounds).max()) == pytest.approx(min(broken), rel=1e-6)
 
 
+@given(seed=st.integers(0, 2**32 - 1), between=st.integers(1, 3), operators=st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_where_ways_go_in_circles_what_is_called_proven_is(seed: int, between: int, operators: int) -> None:
+    rng = np.random.default_rng(seed)
+    topology, profile = random_network(rng, between), random_profile(rng, operators)
+    ways = every_next_hop(topology)
+    energy = Objective(minimize=(Term("energy"),), require=(Bound("latency", 0.2),))
+
+    def price(path: Sequence[str]) -> Problem:
+        return build_problem(topology, path, {"": profile})
+
+    met = []
+    for path in simple_routes("ue", ways):
+        try:
+            met.append(solve_objective(price(path), energy, roles(topology)).value)
+        except Infeasible:
+            continue
+    if not met:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "MOST_ROUTES", 3)
+        route = best_route("ue", ways, price, objective=energy, roles=roles(topology))
+    assert route.considered <= 3
+    if route.proven:
+        chosen = solve_objective(price(route.chain), energy, roles(topology))
+        assert chosen.value == pytest.approx(min(met), rel=1e-6)
+
+
+def test_how_many_paths_there_are() -> None:
+    """Ten diamonds in a row have 2^10 paths; nobody walks them all to know."""
+    ways: dict[str, tuple[str, ...]] = {}
+    for k in range(40):
+        ways |= {f"a{k}": (f"b{k}", f"c{k}"), f"b{k}": (f"a{k + 1}",), f"c{k}": (f"a{k + 1}",)}
+    assert routing.count_routes("a30", ways) == len(list(simple_routes("a30", ways))) == 2**10
+    assert routing.count_routes("a0", ways) == 2**40
+    assert routing.count_routes("x", {"x": ("y",), "y": ("x", "z"), "z": ()}) == 1
+
+
 def _many(source: str, ways: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     """`simple_routes` that pretends there are more than are solved one by one."""
     found = list(simple_routes(source, ways))
-    return iter(found if len(found) == 1 else found * (routing.MOST_ROUTES + 1))
+    return iter(found if len(found) == 1 else found * (candidates.MOST_ROUTES + 1))
 
 
 @given(seed=st.integers(0, 2**32 - 1), between=st.integers(0, 4), operators=st.integers(1, 5))

@@ -18,11 +18,12 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import Basis
 from airloom.errors import ConfigError
+from airloom.planner.candidates import Route
 from airloom.planner.collaborative import Collaboration, parameter_hauls, with_parameters
 from airloom.planner.planning import roles_of
 from airloom.planner.pricing import FRAMED, Choices, build_problem, profile_of
 from airloom.planner.route import chain, feasible_next_hops
-from airloom.planner.routing import Route, best_route, check_route, every_next_hop
+from airloom.planner.routing import best_route, check_route, every_next_hop
 from airloom.planner.training import Training, TrainingCosts, training_costs
 
 
