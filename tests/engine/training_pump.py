@@ -3,6 +3,9 @@
 from collections import deque
 
 from airloom.core.plan import Plan, Stage
+from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
+from airloom.core.topology import Device, Link, Topology
+from airloom.core.training import TrainingSpec
 from airloom.engine.config import HostConfig
 from airloom.engine.events import (
     Abandon,
@@ -26,6 +29,35 @@ from airloom.engine.events import (
 from airloom.engine.host import Host
 from airloom.engine.messages import Parcel
 from airloom.errors import AirloomError
+
+SPEC = TrainingSpec(momentum=0.9, label_shape=(2,), patience_s=5.0, attempts=2)
+L = 6
+
+
+def profile(**changed):
+    """Six operators in a chain; weight 0 is read by the first and the fifth, weight 5 is a buffer."""
+    readers = [(0, 4), (1,), (2,), (3,), (5,), (1,)]
+    weights = tuple(
+        Weights(nbytes=40 + k, operators=ops, trained=k != 5, state_nbytes=0 if k == 5 else 40 + k)
+        for k, ops in enumerate(readers)
+    )
+    return Profile(
+        model="six", device="ue", graph_digest="", optimizer="sgd", basis="modelled",
+        operators=tuple(OperatorCost(name=f"op{k}", compute_s=0.001, backward_s=0.002) for k in range(L)),
+        cuts=tuple(
+            CutSize(tensor_nbytes=(16 + k,), tensors=(k,), gradient_nbytes=((16 + k) if k else 0,))
+            for k in range(L + 1)
+        ),
+        weights=weights, **changed,
+    )  # fmt: skip
+
+
+def star():
+    names = ("ue", "gnb", "mec", "cloud")
+    devices = tuple(Device(id=n, role="ue" if n == "ue" else "mec") for n in names)
+    pairs = [("ue", "gnb"), ("gnb", "mec"), ("mec", "cloud")]
+    links = [Link(src=a, dst=b, rate_bps=1e9) for x, y in pairs for a, b in ((x, y), (y, x))]
+    return Topology(devices=devices, links=tuple(links), source="ue", sink="cloud")
 
 
 def plan_of(profile, devices, stops, *, epoch=1, names=None):

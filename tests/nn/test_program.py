@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airloom.core.value import canonical_json
 from airloom.errors import UserError
-from airloom.nn.operators import ALLOWED, DROPOUT_ARGUMENT, UnknownOperator, argument_names, draws_random, overload
+from airloom.nn.operators import ALLOWED, DROPOUT_ARGUMENT, RANDOM, UnknownOperator, argument_names, draws_random, overload
 from airloom.nn.program import (
     DTYPES,
     Call,
@@ -129,7 +129,7 @@ def test_listed_operator_is_pure(target: str) -> None:
     found = overload(target)
     assert target.startswith("aten.")
     assert not found._schema.is_mutable
-    assert torch.Tag.nondeterministic_seeded not in found.tags or target in DROPOUT_ARGUMENT
+    assert torch.Tag.nondeterministic_seeded not in found.tags or target in DROPOUT_ARGUMENT or target in RANDOM
     assert torch.Tag.data_dependent_output not in found.tags
     # These two depend on the data for some arguments only: capture and the check of graphs refuse those.
     assert torch.Tag.dynamic_output_shape not in found.tags or target in ("aten.index.Tensor", "aten.one_hot.default")

@@ -134,6 +134,12 @@ class StageTrainer:
         if not -1 <= stage < len(stages):
             raise ConfigError(f"no stage {stage} of {len(stages)}")
         sharing = Sharing(self._readers, stages)
+        for w in sorted(self._written):
+            if len(sharing.readers[w]) > 1:
+                raise ConfigError(
+                    f"buffer {self.graph.parameters[w].name!r} is read on one host and written on another: "
+                    f"cut {self.graph.model} elsewhere"
+                )
         if self.stage >= 0:
             self._go_to(step)
         elif stage >= 0 and step > 0:

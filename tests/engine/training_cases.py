@@ -1,14 +1,22 @@
 """Stages of a chain, each with a trainer of its own, moved by hand: what hosts do, without hosts."""
 
+import itertools
+
 import numpy as np
 import torch
 from torch import nn
 
 from airloom import zoo
+from airloom.core.messages import Parcel
+from airloom.core.profile import Machine
+from airloom.core.topology import Device, Link, Topology
 from airloom.core.training import LABELS, LOSS, TrainingSpec, state_id
 from airloom.nn.capture import capture
+from airloom.nn.measure import profile_of
 from airloom.nn.training import StageTrainer
+from airloom.nn.training.checkpoint import weights_of
 from airloom.nn.training.loss import label_form
+from airloom.nn.training.sizes import with_training
 
 
 class Branches(nn.Module):
@@ -138,3 +146,32 @@ class Hosts:
                     assert torch.equal(found[name], own[name])
                 found[name] = own[name]
         return found
+
+
+def profile_for(captured, spec, *, seconds=1e-4):
+    """A profile with made-up times: what sizes and owners are, not what was measured."""
+    graph = captured.graph
+    times = np.full(graph.num_operators, seconds)
+    made = profile_of(graph, compute_s=times, spread_s=0 * times, device="ue", batch=1, machine=Machine(threads=1))
+    return with_training(made, graph, spec)
+
+
+def line_of(*names, rate_bps=1e9, delay_s=0.0, **factors):
+    devices = tuple(
+        Device(id=n, role="ue" if k == 0 else "mec", factor=factors.get(n, 1.0)) for k, n in enumerate(names)
+    )
+    links = [
+        Link(src=a, dst=b, rate_bps=rate_bps, delay_s=delay_s)
+        for x, y in itertools.pairwise(names)
+        for a, b in ((x, y), (y, x))
+    ]
+    return Topology(devices=devices, links=tuple(links), source=names[0], sink=names[-1])
+
+
+def parcel_for(captured, batch):
+    inputs, labels = batch
+    return Parcel((*captured.graph.live_set(0), LABELS), tuple(raw(x) for x in (*inputs, labels)))
+
+
+def named(captured, parcel):
+    return weights_of(captured.graph, dict(zip(parcel.tensors, parcel.data, strict=True)))
