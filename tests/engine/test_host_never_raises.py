@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from engine_cases import MODEL, chain_profile, contract, line
@@ -13,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_pinned import BRANCHED, branched_plan, chain_plan
 
-from airloom.core.messages import BLOB, GAPS, UNKNOWN_DROP, Frame, FrameKind, Gap, Mode, Parcel, SplitCost
-from airloom.engine.config import HostConfig
+from airloom.core.forecast import ForecastPolicy
+from airloom.core.messages import BLOB, GAPS, UNKNOWN_DROP, Ask, Frame, FrameKind, Gap, Mode, Parcel, SplitCost
+from airloom.core.objective import Bound, Objective, Term
+from airloom.engine.config import HostConfig, WavePolicy
 from airloom.engine.events import (
     Cancel,
     Emit,
@@ -22,6 +25,7 @@ from airloom.engine.events import (
     Execute,
     Finish,
     FrameArrived,
+    LinkChanged,
     LinkMeasured,
     PeerDown,
     PeerUp,
@@ -32,6 +36,7 @@ from airloom.engine.events import (
     StageRaised,
     Submit,
     TimerFired,
+    WaveAsked,
 )
 from airloom.engine.host import Host
 from airloom.engine.wave import graph_key
@@ -87,6 +92,7 @@ def frames(draw: st.DrawFn) -> FrameArrived:
         coding=draw(st.sampled_from([0, 0, 0, 1, 2, 77])),
         drop_bp=draw(st.sampled_from([0, 0, 300, 10_000, UNKNOWN_DROP])),
         gone_bp=draw(st.sampled_from([0, 0, 300, 10_000])),
+        left=draw(st.sampled_from([(), (), (), (0.0,), (0.03,), (1e38,), (0.02, 0.5)])),
         tensors=tuple((id, d.nbytes) for id, d in zip(parcel.tensors, parcel.data, strict=True)),
     )
     return FrameArrived(draw(DEVICES), frame, parcel)
@@ -99,8 +105,20 @@ def costs(draw: st.DrawFn) -> SplitCostArrived:
     message = SplitCost(
         draw(st.integers(0, 5)), draw(st.integers(0, 5)), draw(st.integers(0, 2**62)),
         draw(st.sampled_from([graph_key(SMALL.graph_digest), b"", b"\0" * 8])), np.array(values, np.float32),
+        draw(st.integers(0, 3)), draw(st.sampled_from([-1, -1, 0, 2, 99])),
+        tuple(np.array(rows, np.float32).reshape(-1, 2) for rows in draw(LABELS)),
+        draw(st.sampled_from([1.0, 1.0, 1.1, 0.5, np.nan])),
     )  # fmt: skip
     return SplitCostArrived(draw(DEVICES), message)
+
+
+LABELS = st.one_of(
+    st.just(()),
+    st.lists(
+        st.lists(st.tuples(*[st.sampled_from([0.0, 0.01, 0.2, 1e9, np.inf, np.nan, -1.0])] * 2), max_size=3),
+        min_size=6, max_size=6,
+    ),
+)  # fmt: skip
 
 
 FIGURES = st.sampled_from([None, 0.0, -1.0, 0.5, 1.0, 1e3, 1e9, np.inf, np.nan])
@@ -115,12 +133,14 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         TimerFired,
         st.one_of(
-            st.tuples(st.sampled_from(["attempt", "deadline", "local"]), SMALL_INTS),
-            st.tuples(st.sampled_from(["wave", "refresh", "load", "partial", "?"])),
+            st.tuples(st.sampled_from(["attempt", "deadline", "local", "hold"]), SMALL_INTS),
+            st.tuples(st.sampled_from(["wave", "refresh", "together", "load", "partial", "?"])),
             st.just(("partial", 0, 1, 0, "join")),
             st.just(()),
         ),
     ),
+    st.builds(WaveAsked, st.builds(Ask, SMALL_INTS, st.integers(0, 9), st.just(graph_key(SMALL.graph_digest)))),
+    st.builds(LinkChanged, DEVICES, DEVICES, st.booleans()),
     st.builds(PeerUp, DEVICES),
     st.builds(PeerDown, DEVICES),
     st.builds(LinkMeasured, DEVICES, DEVICES, FIGURES, FIGURES, FIGURES),
@@ -153,6 +173,23 @@ def feed(host: Host, events: list[Event], executor: bool) -> None:
                 assert effect.request in live
                 live.discard(effect.request)
     host.snapshot()
+
+
+BOUNDED = Objective(minimize=(Term("energy"),), require=(Bound("latency", 0.05),))
+SETTINGS: tuple[dict[str, object], ...] = (
+    {"objective": BOUNDED},
+    {"objective": msgspec.structs.replace(BOUNDED, solver="convex"), "wave": WavePolicy(per_request=True)},
+    {"objective": Objective(minimize=(Term("bytes"),)), "forecast": ForecastPolicy(method="kalman", when="always")},
+    {"forecast": ForecastPolicy(method="autoregressive", when="within"), "wave": WavePolicy(spontaneous=False)},
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EVENTS, max_size=40), st.sampled_from(["ue", "gnb", "mec", "cloud"]), st.sampled_from(SETTINGS))
+def test_any_events_under_objectives_and_forecasts(
+    events: list[Event], device: str, settings: dict[str, object]
+) -> None:
+    feed(Host(HostConfig(device=device, topology=line(), profile=SMALL, **settings)), events, True)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

@@ -63,9 +63,9 @@ class Priced:
         return hop_crossing(0, hop.whole, host, self.devices[hop.dst], self.counted, self.roles)
 
     def remaining(self, left: tuple[float, ...]) -> Floats:
-        """`[M]` what is left of every bound, infinity where there is none."""
+        """`[M]` what is left of every bound, infinity where there is none; all where `left` is of other bounds."""
         bounds = self.bounds.copy()
-        if left:
+        if len(left) == len(self.bounded):
             bounds[self.bounded] = left
         return bounds
 
@@ -84,14 +84,14 @@ class Bounded:
 
     def allowance(self, elapsed_s: float) -> tuple[float, ...]:
         """What is left of every bound of a request that began `elapsed_s` ago and has cost nothing else."""
-        full = tuple(float(bound) for bound in self._priced.bounds[self._priced.bounded])
-        return self.charged(full, elapsed_s)
+        return self.charged((), elapsed_s)
 
     def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
         """`left` with `seconds` taken off latency, where that is bounded; nothing falls below 0."""
+        remaining, metrics = self._priced.remaining(left), self._priced.metrics
         return tuple(
-            max(0.0, value - seconds) if self._priced.metrics[place] == "latency" else value
-            for value, place in zip(left, self._priced.bounded.tolist(), strict=True)
+            max(0.0, float(remaining[place]) - (seconds if metrics[place] == "latency" else 0.0))
+            for place in self._priced.bounded.tolist()
         )
 
     def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> FrontierDecision:
