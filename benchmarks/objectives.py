@@ -36,7 +36,7 @@ ROLES = {"h0": "ue", "h1": "gnb", "h2": "gnb", "h3": "gnb", "h4": "gnb", "h5": "
 SPEEDS = {"ue": 6e9, "gnb": 3e10, "mec": 2e11, "cloud": 2e12}
 #: W beyond idle while computing: the larger the machine the more for a multiplication.
 POWERS = {"ue": 2.0, "gnb": 18.0, "mec": 160.0, "cloud": 2000.0}
-#: Money for a second of computing: the closer the machine to the UE the more for a multiplication, but for the UE's own.
+#: Money for a second of computing: the closer to the UE the more for a multiplication, but for the UE itself.
 PRICES = {"ue": 6e-7, "gnb": 9e-5, "mec": 3e-4, "cloud": 1e-3}
 
 

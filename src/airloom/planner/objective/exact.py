@@ -181,8 +181,8 @@ def _unreachable(problem: VectorProblem, stops: tuple[int, ...], ways: tuple[int
         if cost > bound * (1.0 + ROUNDING)
     ]
     return Unreachable(
-        f"no plan meets the bounds: the closest has {' and '.join(over)}, {closest.excess - 1.0:.1%} over; "
-        "relax a bound, or give the hosts or links more",
+        f"no plan meets the bounds: the closest has {' and '.join(over)}, "
+        f"{units.format_percent(closest.excess - 1.0)} over; relax a bound, or give the hosts or links more",
         closest,
     )
 
