@@ -28,18 +28,17 @@ def test_hosts_keep_to_the_objective_of_the_plan() -> None:
     net = line(ue, mec, rate_bps=50e6, delay_s=0.001)
     fast = airloom.plan(captured, net, profile=profile)
     frugal = airloom.plan(captured, net, profile=profile, minimize="energy", require=["latency<=1 s", "money<=1"])
-    assert fast.stops != frugal.stops
     assert frugal.plan.gap == 0.0
     assert [cost.name for cost in frugal.costs] == ["energy", "latency", "money"]
     pictures = [np.random.default_rng(k).standard_normal(SHAPE).astype(np.float32) for k in range(4)]
-    for planned in (fast, frugal):
-        with airloom.deploy(planned, emulate=False, deadline_s=20.0) as running:
-            requests = [running.submit(picture) for picture in pictures]
-            wait(requests, 60)
-            hosts = {device: status for device, status in running.status().items() if status is not None}
-        for request, picture in zip(requests, pictures, strict=True):
-            with torch.no_grad():
-                assert torch.equal(request.result(), model(torch.from_numpy(picture)))
-        # Where nothing left the ue, nothing came to the mec.
-        came = hosts["mec"].counters["stages"]
-        assert (came > 0) == (planned.stops[0] < captured.graph.num_operators), hosts["mec"].counters
+    # The least energy is to stay on the ue; hosts that went for the least latency would use the mec.
+    assert fast.stops[0] < captured.graph.num_operators == frugal.stops[0]
+    with airloom.deploy(frugal, emulate=False, deadline_s=20.0) as running:
+        requests = [running.submit(picture) for picture in pictures]
+        wait(requests, 60)
+        mec_status = running.status()["mec"]
+    for request, picture in zip(requests, pictures, strict=True):
+        with torch.no_grad():
+            assert torch.equal(request.result(), model(torch.from_numpy(picture)))
+    assert mec_status is not None
+    assert mec_status.counters["stages"] == 0
