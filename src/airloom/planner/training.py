@@ -19,6 +19,7 @@ them. Their state moves with their first operator.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -162,11 +163,13 @@ def training_costs(
 # --- profiles ---------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=16)
 def _one_way(profile: Profile, labels_nbytes: int) -> Profile:
     """What the forward pass of training costs: operators, activations, labels."""
     return msgspec.structs.replace(profile, cuts=_carried_on(profile, labels_nbytes))
 
 
+@functools.lru_cache(maxsize=16)
 def _both_ways(profile: Profile, labels_nbytes: int) -> Profile:
     """A profile whose times are of both passes and whose weights are all that training keeps in memory."""
     times = tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from airloom.core.profile import CutSize, Profile, Weights
@@ -20,6 +22,8 @@ def has_backward(profile: Profile) -> bool:
     return any(op.backward_s > 0.0 for op in profile.operators)
 
 
+# Every hop of every path that is weighed asks for the same.
+@functools.lru_cache(maxsize=16)
 def training_profile(profile: Profile, *, modelled: bool = False) -> Profile:
     """A profile that says what training costs: itself, or one filled in where it was written by hand.
 
@@ -63,6 +67,7 @@ def _with_gradient_sizes(cuts: tuple[CutSize, ...]) -> tuple[CutSize, ...]:
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=16)
 def lent_messages(profile: Profile) -> Messages:
     """For each cut the bytes of the trained weights that are read on both sides of it: their new values go on."""
     found: list[list[int]] = [[] for _ in profile.cuts]
@@ -73,6 +78,7 @@ def lent_messages(profile: Profile) -> Messages:
     return [tuple(sizes) for sizes in found]
 
 
+@functools.lru_cache(maxsize=16)
 def gradient_messages(profile: Profile) -> Messages:
     """For each cut the bytes of what goes back over it: gradients of its live set and of lent weights.
 
