@@ -58,6 +58,7 @@ def parse_options(texts: list[str]) -> dict[str, int]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the artifact (graph.json and weights) here")
+    parser.add_argument("--train", action="store_true", help="in train mode, for hosts that train")
     parser.add_argument("--all", action="store_true", help="show every cut of a long model")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
@@ -74,6 +75,12 @@ def run(args: argparse.Namespace) -> int:
     with Progress(f"capturing {args.model}") as progress:
         if (Path(args.model) / GRAPH_FILE).is_file() or Path(args.model).is_dir():
             captured = load_captured(
+                args.model, batch=args.batch, weights=args.weights, inputs=args.input, options=options
+            )
+        elif args.train:
+            from airloom.nn.training.models import capture_for_training
+
+            captured = capture_for_training(
                 args.model, batch=args.batch, weights=args.weights, inputs=args.input, options=options
             )
         else:

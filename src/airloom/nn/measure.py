@@ -141,7 +141,7 @@ def profile_of(
     """The profile of `graph` with these times `[L]`: sizes of cuts, weights and outputs are the graph's own."""
     readers: dict[int, list[int]] = {k: [] for k in range(len(graph.parameters))}
     for index, op in enumerate(graph.operators):
-        for parameter in op.parameters:
+        for parameter in dict.fromkeys((*op.parameters, *op.writes)):
             readers[parameter].append(index)
     return Profile(
         model=graph.model,
@@ -182,9 +182,12 @@ def scaled(profile: Profile, factor: float, device: str) -> Profile:
         device=device,
         basis="modelled",
         operators=tuple(
-            msgspec.structs.replace(op, compute_s=op.compute_s * factor, spread_s=op.spread_s * factor)
+            msgspec.structs.replace(
+                op, compute_s=op.compute_s * factor, spread_s=op.spread_s * factor, backward_s=op.backward_s * factor
+            )
             for op in profile.operators
         ),
+        backward_constant_s=profile.backward_constant_s * factor,
         stage_constant_s=profile.stage_constant_s * factor,
         rest_s=profile.rest_s * factor,
     )
