@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airloom import config
 from airloom.config.objective import ARGUMENTS, check_objective, parse_objective
-from airloom.core.objective import LATENCY, Objective
+from airloom.core.objective import Objective
 from airloom.core.plan import Plan, PlanCost
 from airloom.core.profile import Profile
 from airloom.core.speed import with_class_factors
@@ -379,7 +379,8 @@ def deploy(
             raise ConfigError("there is no plan to follow: pass what `airloom.plan` returned, or `plan`")
         objective = _objective(minimize, require, solver)
         check_objective(objective, topology, places=ARGUMENTS)
-        topology = with_class_factors(topology, profiles)
+        by_device = {"": profiles} if isinstance(profiles, Profile) else profiles
+        topology = with_class_factors(topology, by_device)
         captured, limits = planned, dict[str, Any]() if objective is None else {"objective": objective}
     chosen = dataclasses.replace(options or DeployOptions(), **{**limits, **settings})
     pinned = load_plan(plan) if isinstance(plan, str | Path) else plan
@@ -416,7 +417,7 @@ def simulate(
     Returns:
         The trace; every time in it is modelled.
     """
-    from airloom.engine.following import hosts_follow
+    from airloom.engine.following import followed, hosts_follow
     from airloom.sim.simulation import Arrival, Simulation
 
     objective = planned.plan.objective
@@ -427,7 +428,7 @@ def simulate(
         [Arrival(at_s=k * every_s, deadline_s=deadline_s) for k in range(requests)],
         changes=changes,
         pinned=planned.plan if follow == "plan" or not hosts_follow(objective) else None,
-        objective=objective or LATENCY,
+        objective=followed(objective),
         seed=seed,
         private_operators=planned.private_operators,
         result_returns=planned.result_returns,

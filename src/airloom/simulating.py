@@ -16,7 +16,7 @@ from airloom.config import merged
 from airloom.config.changes import change_title
 from airloom.config.nr import with_radio
 from airloom.core.forecast import ForecastPolicy
-from airloom.core.objective import LATENCY, Objective
+from airloom.core.objective import Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.run import Change, Phase, RunRecord, SchemeRecord, promise_of
@@ -25,7 +25,7 @@ from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.core.value import SCHEMA_VERSION
 from airloom.engine.config import WavePolicy
-from airloom.engine.following import hosts_follow
+from airloom.engine.following import followed, hosts_follow
 from airloom.engine.radios import at_planned_mcs, radio_choices
 from airloom.errors import ConfigError
 from airloom.files import made_folder, write_aside, write_value
@@ -107,7 +107,7 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         [Arrival(at_s=k * every_s, deadline_s=what.deadline_s) for k in range(what.requests)],
         changes=changes,
         pinned=plan if what.pins else None,
-        objective=what.objective or LATENCY,
+        objective=followed(what.objective),
         forecast=what.forecast,
         wave=WavePolicy.asked(what.ask_wave_s),
         seed=what.seed,

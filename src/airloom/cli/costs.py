@@ -82,7 +82,7 @@ def alternatives_table(plan: Plan) -> str:
     names = [cost.name for cost in plan.costs]
     names = [name for name in names if any(c.name == name for other in plan.alternatives for c in other.costs)]
     bounded = any(cost.limit is not None for cost in plan.costs)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for title, other in titled(plan):
         if other is None:
             rows.append((title, "not possible within the limits"))

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from airloom.config import dump_topology
+from airloom.core.objective import LATENCY
 from airloom.deployment.setup import Setup
+from airloom.engine.following import followed
 from airloom.files import write_aside, write_value
 from airloom.planner.pricing import profile_of
 from airloom.runtime.certs import OPERATOR, make_ca, make_host
@@ -54,10 +56,11 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
         line += [] if options.tuned_folder is None else ["--tuned", str(options.tuned_folder)]
         floor = options.contract.min_accuracy
         line += [] if floor is None else ["--min-accuracy", repr(floor)]
-    if options.objective is not None:
-        line += [f"--minimize={term.text}" for term in options.objective.minimize]
-        line += [f"--require={bound.text}" for bound in options.objective.require]
-        line += ["--solver", options.objective.solver]
+    objective = followed(options.objective)
+    if objective != LATENCY:
+        line += [f"--minimize={term.text}" for term in objective.minimize]
+        line += [f"--require={bound.text}" for bound in objective.require]
+        line += ["--solver", objective.solver]
     line += [] if options.forecast is None else ["--forecast", options.forecast.text]
     line += [] if options.ask_wave_s is None else ["--ask-wave", f"{options.ask_wave_s!r} s"]
     for peer, address in node.routes.items():

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from airloom.core.forecast import ForecastPolicy
-from airloom.core.objective import LATENCY, Objective
+from airloom.core.objective import Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
 from airloom.core.training import TrainingSpec
 from airloom.engine.config import HostConfig, WavePolicy
+from airloom.engine.following import followed
 from airloom.engine.layout import check_plan
 from airloom.errors import ConfigError, Infeasible, ProfileMismatch
 from airloom.planner.contract import check_contract
@@ -170,7 +171,7 @@ class Setup:
             max_in_flight=options.in_flight,
             pinned_fallback=options.pinned_fallback,
             contract=options.contract,
-            objective=options.objective or LATENCY,
+            objective=followed(options.objective),
             forecast=options.forecast,
             wave=WavePolicy.asked(options.ask_wave_s),
             training=options.training,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from airloom.core.objective import Objective
+from airloom.core.objective import LATENCY, Objective
 from airloom.wire.header import MAX_BOUNDS
 
 
 def hosts_follow(objective: Objective | None) -> bool:
     """Whether every host decides under this objective itself: a frame has room for what is left of a few bounds."""
     return objective is None or len({bound.name for bound in objective.require}) <= MAX_BOUNDS
+
+
+def followed(objective: Objective | None) -> Objective:
+    """What hosts are told of an objective: it, or the least latency where it is none that they follow."""
+    return objective if objective is not None and hosts_follow(objective) else LATENCY

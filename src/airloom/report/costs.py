@@ -82,8 +82,10 @@ def summarise_costs(record: SchemeRecord, series: Series, run: RunRecord | None)
 
 def metrics_of(objective: Objective) -> tuple[Term | Bound, ...]:
     """The metrics that an objective names, each once, best effort first."""
-    found = {what.name: what for what in reversed((*objective.minimize, *objective.require))}
-    return tuple(found[name] for name in dict.fromkeys(w.name for w in (*objective.minimize, *objective.require)))
+    found: dict[str, Term | Bound] = {term.name: term for term in objective.minimize}
+    for bound in objective.require:
+        found.setdefault(bound.name, bound)
+    return tuple(found.values())
 
 
 def request_costs(what: Term | Bound, series: Series, topology: Topology) -> NDArray[np.float64]:
