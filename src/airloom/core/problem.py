@@ -192,10 +192,26 @@ class PlainOptions(Sequence[tuple[Option, ...]]):
     """
 
     def __init__(
-        self, total_s: Floats, nbytes: Floats, energy_j: Floats, receive_j: Floats, make: Callable[[int], Option]
+        self,
+        total_s: Floats,
+        nbytes: Floats,
+        radio_j: Callable[[], tuple[Floats, Floats]],
+        make: Callable[[int], Option],
     ) -> None:
-        self.total_s, self.nbytes, self.energy_j, self.receive_j = total_s, nbytes, energy_j, receive_j
-        self._make = make
+        """`radio_j` gives `energy_j` and `receive_j`, which only some objectives ask for."""
+        self.total_s, self.nbytes, self._radio_j, self._make = total_s, nbytes, radio_j, make
+
+    @functools.cached_property
+    def _both_j(self) -> tuple[Floats, Floats]:
+        return self._radio_j()
+
+    @property
+    def energy_j(self) -> Floats:
+        return self._both_j[0]
+
+    @property
+    def receive_j(self) -> Floats:
+        return self._both_j[1]
 
     @overload
     def __getitem__(self, cut: int) -> tuple[Option, ...]: ...

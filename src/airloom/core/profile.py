@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from airloom.core.framing import Framing
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
 if TYPE_CHECKING:
@@ -164,6 +165,23 @@ class Profile(Value, frozen=True, dict=True):
 
         counts = [len(cut.tensor_nbytes) for cut in self.cuts]
         return np.array([cut.nbytes for cut in self.cuts], dtype=np.int64), np.array(counts, dtype=np.int64)
+
+    @functools.cached_property
+    def _on_wire(self) -> dict[Framing, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+        return {}
+
+    def on_wire(self, framing: Framing) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """`[L+1]` bytes on the wire and blocks of each cut as it is, worked out once; the bytes as floats too."""
+        found = self._on_wire.get(framing)
+        if found is None:
+            import numpy as np
+
+            payload, tensors = self.cut_payloads
+            messages = framing.message_overhead + framing.tensor_overhead * tensors + payload
+            blocks = np.maximum(1, -(-messages // (framing.block_bytes - framing.block_overhead)))
+            nbytes = messages + blocks * (framing.block_overhead + framing.packet_overhead)
+            found = self._on_wire[framing] = nbytes, blocks, nbytes.astype(np.float64)
+        return found
 
     def stage_s(self, start: int, stop: int) -> float:
         """Predicted seconds of the stage `start..stop-1`; an empty stage takes none."""

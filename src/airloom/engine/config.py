@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 from airloom.core.forecast import ForecastPolicy
@@ -110,7 +111,7 @@ class HostConfig(Value, frozen=True, dict=True):
     def own(self) -> Device:
         return self.topology.device(self.device)
 
-    @property
+    @functools.cached_property
     def index(self) -> int:
         """Place in `Topology.devices`: the host's number in frames."""
         return [d.id for d in self.topology.devices].index(self.device)

@@ -132,7 +132,15 @@ class Host:
     def handle(self, event: Event, now_s: float) -> list[Effect]:
         """What to do about `event`, in order. Never raises on what a network can bring."""
         self._out.open(now_s)
-        match event:
+        match event:  # what comes most often first
+            case LinkMeasured():
+                self._wave.on_link(event)
+            case SplitCostArrived():
+                self._wave.on_split_cost(event.src, event.message)
+                self._requests.on_way_back()
+                self._requests.on_wave(self._wave.complete)
+            case WaveAsked():
+                self._wave.on_asked(event.ask)
             case FrameArrived() if event.frame.mode in MODES:
                 if self._training is None:
                     out = self._out
@@ -155,14 +163,6 @@ class Host:
                 self._requests.submit(event)
             case Cancel():
                 self._requests.cancel(event.request)
-            case SplitCostArrived():
-                self._wave.on_split_cost(event.src, event.message)
-                self._requests.on_way_back()
-                self._requests.on_wave(self._wave.complete)
-            case WaveAsked():
-                self._wave.on_asked(event.ask)
-            case LinkMeasured():
-                self._wave.on_link(event)
             case PeerUp():
                 self._peer(event.peer, up=True)
             case PeerDown():
@@ -180,6 +180,11 @@ class Host:
                 self._training.ask(event)
         self._wave.trace()
         return self._out.take()
+
+    @property
+    def nexts(self) -> tuple[str, ...]:
+        """The hosts that a task may go to from here."""
+        return self._peers.nexts
 
     def snapshot(self) -> Snapshot:
         cost, pinned = float(self._wave.decision.costs[0]), self._pinned.layout

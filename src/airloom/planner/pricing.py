@@ -170,16 +170,14 @@ def hop_cost(
 
 def _plain(way: Way, profile: Profile, framing: Framing, power: Power, receiver: Power) -> PlainOptions:
     """Cuts that travel raw over a link with one way of using it: priced all at once."""
-    payload, tensors = profile.cut_payloads
-    messages = framing.message_overhead + framing.tensor_overhead * tensors + payload
-    blocks = np.maximum(1, -(-messages // (framing.block_bytes - framing.block_overhead)))
-    nbytes = messages + blocks * (framing.block_overhead + framing.packet_overhead)
+    nbytes, blocks, sizes = profile.on_wire(framing)
 
     def option(cut: int) -> Option:
         return carry(way, int(nbytes[cut]), blocks=int(blocks[cut]), power=power, receiver=receiver)
 
-    radio = radio_all_j(way, nbytes, blocks, power, receiver)
-    return PlainOptions(carry_all_s(way, nbytes, blocks), nbytes.astype(np.float64), *radio, option)
+    return PlainOptions(
+        carry_all_s(way, nbytes, blocks), sizes, lambda: radio_all_j(way, nbytes, blocks, power, receiver), option
+    )
 
 
 def profile_of(device: str, profiles: Mapping[str, Profile]) -> Profile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from airloom.core.topology import Topology
@@ -35,12 +35,16 @@ class Reports:
             if dst in ues or src not in ues:
                 self._links[dst].append(told)
 
-    def news(self, device: str, tick: int, told: dict[int, float]) -> Iterator[LinkMeasured]:
-        """What has changed since `told`, which is brought up to date: bit/s by column."""
+    def news(self, device: str, tick: int, told: dict[int, float], nexts: Collection[str]) -> Iterator[LinkMeasured]:
+        """What has changed since `told`, which is brought up to date: bit/s by column.
+
+        Args:
+            nexts: the hosts that `device` may hand over to; it has no use for other links.
+        """
         row = self.window.row(tick)
         for src, dst, column in self._links[device]:
             rate_bps = row[column]
-            if told.get(column) != rate_bps:
+            if told.get(column) != rate_bps and (src in nexts or dst in nexts):
                 told[column] = rate_bps
                 yield LinkMeasured(src, dst, rate_bps)
 

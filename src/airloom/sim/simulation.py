@@ -434,9 +434,11 @@ class Simulation:
             tick = self._reports.window.tick(now_s)
             if tick != current.tick:
                 current.tick = tick
-                for news in self._reports.news(device, tick, current.told):
+                for news in self._reports.news(device, tick, current.told, current.host.nexts):
                     self._carry_out(device, current.host.handle(news, now_s))
         self._carry_out(device, current.host.handle(event, now_s))
+        if isinstance(event, LinkChanged | PeerUp | PeerDown):
+            current.tick = -1  # it may have other next hosts now, whose links it has not heard of
 
     def _carry_out(self, device: str, effects: list[Effect]) -> None:
         node = self._nodes[device]
