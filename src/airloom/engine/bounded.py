@@ -33,6 +33,8 @@ from airloom.planner.objective.vectors import (
 )
 from airloom.wire.splitcost import MAX_LABELS
 
+_TOLD = 1e-6
+
 
 class Priced:
     """A host and its hops in the metrics of an objective."""
@@ -132,7 +134,8 @@ class FrontierDecision:
         return float(chosen[0].costs[metrics.index("latency")]) if "latency" in metrics else float("nan")
 
     def choose(self, cut: int, left: tuple[float, ...], came_from: str) -> Choice | None:
-        remaining = self._priced.remaining(left)
+        # What was left is told in float32: what just fitted there must fit here.
+        remaining = self._priced.remaining(left) * (1.0 + (_TOLD if came_from else 0.0))
         chosen = self._chosen(cut, remaining)
         if chosen is None:
             return None

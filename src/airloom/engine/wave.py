@@ -11,21 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from airloom.core.problem import Option
-from airloom.core.topology import LinkState
 from airloom.engine.coded import graph_key
 from airloom.engine.config import HostConfig
-from airloom.engine.deciders import decider
-from airloom.engine.decision import Choice, Decision, Said, Way
 from airloom.engine.events import LinkMeasured, SendAsk
-from airloom.engine.hops import Hop, Hops
-from airloom.engine.linkstates import LinkStates
-from airloom.engine.lookahead import LookAhead
 from airloom.engine.messages import Ask, SplitCost
 from airloom.engine.outbox import Outbox
 from airloom.engine.peers import Peers
+from airloom.engine.reckoning import Reckoning
 from airloom.engine.speaking import WAVE_TIMER, Speaking
-from airloom.planner.pricing import host_cost
 from airloom.radio.forecast.forecaster import Forecaster
 from airloom.wire.splitcost import split_cost_nbytes
 
@@ -34,13 +27,10 @@ __all__ = ["REFRESH_TIMER", "TOGETHER_TIMER", "WAVE_TIMER", "Wave", "graph_key"]
 REFRESH_TIMER, TOGETHER_TIMER = "refresh", "together"
 
 
-class Wave:
-    """A host's own costs, its table, its message.
+class Wave(Reckoning):
+    """The host's part in waves, on top of what it reckons.
 
     Attributes:
-        parent: the next host on the nearest way to the end; None where this host runs everything to the end.
-        load: of this host, as it is priced.
-        links: to and from its neighbours.
         complete: number of the last wave of which all next hosts were heard, or had their time.
     """
 
@@ -48,30 +38,18 @@ class Wave:
         self, config: HostConfig, peers: Peers, outbox: Outbox,
         forecasters: Mapping[tuple[str, str], Forecaster] | None = None,
     ) -> None:  # fmt: skip
-        self._config, self._peers, self._out = config, peers, outbox
+        super().__init__(config, peers, outbox, forecasters)
         self._policy = config.wave
         self._graph = graph_key(config.profile.graph_digest)
         self._index = {device.id: index for index, device in enumerate(config.topology.devices)}
         self._neighbours = {link.dst for link in config.topology.links if link.src == config.device}
-        self.links = LinkStates(config, forecasters)
-        self._hops, self._priced = Hops(config), dict[str, Hop]()
-        self._ahead = LookAhead(1 if config.forecast is None else config.forecast.gaps)
-        self._decider = decider(config)
         self._speaking = Speaking(config, peers, outbox, self._graph, self._ahead)
-        self.load = 0.0
-        self._price_host()
-        # What each next host said last, and, by the end that it spoke of, the newest wave and update.
-        self._said: dict[str, SplitCost] = {}
+        # Of each next host, by the end that it spoke of, the newest wave and update.
         self._heard: dict[str, dict[int, tuple[int, int]]] = {}
         self._early: dict[str, SplitCost] = {}
-        self._nexts: tuple[str, ...] = ()
         self._due: int | None = None
         self.complete = -1
-        self._foreseen_s = -float("inf")
-        self._decision: Decision | None = None
         self._table: tuple[object, ...] = ()
-
-    # --- what the rest of the host asks -------------------------------------------------------
 
     @property
     def number(self) -> int:
@@ -81,64 +59,6 @@ class Wave:
     @property
     def parent(self) -> str | None:
         return self._peers.parent
-
-    @property
-    def nexts(self) -> tuple[str, ...]:
-        """The hosts that a task may go to from here."""
-        return self._peers.nexts
-
-    @property
-    def decision(self) -> Decision:
-        """As of now; made when it is asked for."""
-        if self._decision is None:
-            self._decide(self._ahead.table_s)
-        assert self._decision is not None
-        return self._decision
-
-    def choose(self, cut: int, left: tuple[float, ...] = (), came_from: str = "") -> Choice | None:
-        """What to do with a task that is here at `cut`; None where the limits allow no way.
-
-        Args:
-            left: of each bound of the objective, what may still be spent; () is all of it.
-            came_from: the neighbour that sent it, "" where it begins here.
-        """
-        return self.decision.choose(cut, left, came_from)
-
-    def allowance(self, elapsed_s: float = 0.0) -> tuple[float, ...]:
-        """What is left of every bound of a request that began `elapsed_s` ago."""
-        return self._decider.allowance(elapsed_s)
-
-    def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
-        """`left` after `seconds` more than were expected."""
-        return self._decider.charged(left, seconds)
-
-    def can_run(self, start: int, stop: int) -> bool:
-        """Whether the stage fits this host's memory."""
-        return self._host.fits(start, stop)
-
-    def predicted_s(self, cut: int) -> float:
-        """Seconds of the best way on; NaN where the objective's costs do not say."""
-        return self.decision.seconds(cut)
-
-    def own_s(self, start: int, stop: int) -> float:
-        """Seconds of the stage on this host, load included."""
-        return self._host.stage_s(start, stop)
-
-    def relayed(self, dst: str, cut: int, coding: str) -> Option:
-        """How a live set that came in this coding goes to the next host `dst`."""
-        return self._hop(dst, self._ahead.table_s).relayed(cut, coding)
-
-    def link(self, src: str, dst: str) -> LinkState | None:
-        return self.links.get((src, dst))
-
-    def departed(self, decided_s: float) -> None:
-        """A task leaves for the next host."""
-        self._ahead.departed(decided_s, self._out.now_s)
-
-    @property
-    def look_ahead_s(self) -> float:
-        """Seconds between this host's messages and the departure of tasks, the mean of the last ones."""
-        return self._ahead.message_s
 
     # --- events -------------------------------------------------------------------------------
 
@@ -300,8 +220,6 @@ class Wave:
                       "cost_s": _finite(np.float64(self._decision.seconds(0)))},
         )  # fmt: skip
 
-    # --- pricing and deciding -----------------------------------------------------------------
-
     @property
     def _is_end(self) -> bool:
         return self._peers.end == self._config.device
@@ -319,53 +237,6 @@ class Wave:
             del self._heard[gone]
         self._priced = {dst: hop for dst, hop in self._priced.items() if dst in self._nexts}
         self._decision = None
-
-    def _price_host(self) -> None:
-        config = self._config
-        self._host = host_cost(
-            config.own, config.profile, load=self.load,
-            private_operators=config.private_operators, is_source=config.is_source,
-        )  # fmt: skip
-        self._decision = None
-
-    def _hop(self, dst: str, ahead_s: float) -> Hop:
-        """The hop to `dst` as it should be `ahead_s` from now; priced anew where something was measured since."""
-        if dst not in self._priced:
-            here, now_s = self._config.device, self._out.now_s
-            self._priced[dst] = self._hops.price(
-                (here, dst),
-                self.links.at((here, dst), now_s, ahead_s),
-                self.links.at((dst, here), now_s, ahead_s),
-                self.load,
-            )
-        return self._priced[dst]
-
-    def _forget(self, key: tuple[str, str]) -> bool:
-        """The price of the hop over that link no longer holds; whether it is one that a task may take."""
-        src, dst = key
-        other = dst if src == self._config.device else src
-        self._priced.pop(other, None)
-        if other not in self._nexts:
-            return False
-        self._decision = None
-        return True
-
-    def _decide(self, ahead_s: float) -> None:
-        ways = [Way(self._hop(dst, ahead_s), self._said[dst]) for dst in self._nexts if dst in self._said]
-        self._decision = self._decider.decide(self._host, ways, self._incoming)
-
-    def _incoming(self, child: str) -> Hop:
-        """The hop from a host upstream to this one, as far as it is known here."""
-        here = self._config.device
-        return self._hops.price((child, here), self.links.get((child, here)), self.links.get((here, child)))
-
-    def _message(self, child: str) -> Said:
-        """What this host says upstream now, about tasks that come a look-ahead later."""
-        if self.links.forecasts and self._foreseen_s != self._out.now_s:
-            self._foreseen_s = self._out.now_s
-            self._priced.clear()
-            self._decide(self._ahead.message_s)
-        return self.decision.message(child)
 
     # --- speaking -----------------------------------------------------------------------------
 
