@@ -27,6 +27,36 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
+#: A vessel's bottom adds one to those that fill, its lid takes one away.
+_STEPS = np.array([1.0, -1.0])
+
+
+class Surface(NamedTuple):
+    """How water rises in rows of vessels.
+
+    Attributes:
+        edges: [R, 2N] bottoms and lids, ascending.
+        growing: [R, 2N - 1] how many vessels fill between an edge and the next.
+        poured: [R, 2N] what has been poured when the water stands at an edge.
+    """
+
+    edges: Floats
+    growing: Floats
+    poured: Floats
+
+
+def surface(bottoms: Floats, heights: Floats) -> Surface:
+    """How water rises in vessels [R, N], N at least 1, that begin at `bottoms` and hold `heights`."""
+    rows, count = bottoms.shape
+    edges = np.concatenate([bottoms, bottoms + heights], axis=1)
+    order = edges.argsort(axis=1)
+    edges = edges[np.arange(rows)[:, None], order]
+    growing = _STEPS[(order >= count).view(np.int8)].cumsum(axis=1)[:, :-1]
+    poured = np.zeros(edges.shape)
+    ((edges[:, 1:] - edges[:, :-1]) * growing).cumsum(axis=1, out=poured[:, 1:])
+    return Surface(edges, growing, poured)
+
+
 def filled(bottoms: Floats, heights: Floats, volume: float = 1.0) -> Floats:
     """Water in each vessel when `volume` is poured over the vessels of each row.
 
@@ -37,25 +67,43 @@ def filled(bottoms: Floats, heights: Floats, volume: float = 1.0) -> Floats:
     Returns:
         [R, N]; a row sums to `volume`, or to the sum of its heights where that is less.
     """
-    rows, count = bottoms.shape
-    if not count:
+    if not bottoms.size:
         return np.zeros_like(bottoms)
-    edges = np.concatenate([bottoms, bottoms + heights], axis=1)
-    order = edges.argsort(axis=1)
-    each = np.arange(rows)
-    edges = edges[each[:, None], order]
-    # Between two edges the surface grows by one for each vessel that has begun and is not full.
-    growing = _STEPS[(order >= count).view(np.int8)].cumsum(axis=1)
-    poured = ((edges[:, 1:] - edges[:, :-1]) * growing[:, :-1]).cumsum(axis=1)
-    # The first edge by which enough has been poured, or the last one: all vessels are full there.
-    stop = np.minimum((poured < volume).sum(axis=1), 2 * count - 2)
-    rest = np.maximum(poured[each, stop] - volume, 0.0)
-    level = edges[each, stop + 1] - rest / np.maximum(growing[each, stop], 1.0)
+    return under(_level(surface(bottoms, heights), volume), bottoms, heights)
+
+
+def under(level: Floats, bottoms: Floats, heights: Floats) -> Floats:
+    """Water in vessels [R, N] where it stands at `level` [R]."""
     return np.asarray(np.minimum(np.maximum(level[:, None] - bottoms, 0.0), heights), dtype=np.float64)
 
 
-#: A vessel's bottom adds one to those that fill, its lid takes one away.
-_STEPS = np.array([1.0, -1.0])
+def _level(found: Surface, volume: float) -> Floats:
+    """[R] where the water stands; at the last lid where all vessels are full."""
+    each = np.arange(len(found.edges))
+    # The first edge by which enough has been poured, or the last one: all vessels are full there.
+    stop = np.minimum((found.poured[:, 1:] < volume).sum(axis=1), found.growing.shape[1] - 1)
+    rest = np.maximum(found.poured[each, stop + 1] - volume, 0.0)
+    return np.asarray(found.edges[each, stop + 1] - rest / np.maximum(found.growing[each, stop], 1.0), dtype=np.float64)
+
+
+def for_one_more(found: Surface, rows: Ints, bottom: Floats) -> Floats:
+    """What a vessel that begins at `bottom[k]` and holds 1 would get if it stood in row `rows[k]` too. [K]
+
+    The water of 1 is what the row has with it; the sorted row serves for all who might come.
+    """
+    edges, growing, poured = found.edges[rows], found.growing[rows], found.poured[rows]
+    with_it = poured + np.clip(edges - bottom[:, None], 0.0, 1.0)
+    passed = (with_it < 1.0).sum(axis=1)
+    each = np.arange(len(rows))
+    before = np.maximum(passed - 1, 0)
+    start, had = edges[each, before], poured[each, before]
+    slope = np.where(passed < edges.shape[1], growing[each, np.minimum(before, growing.shape[1] - 1)], 0.0)
+    own = np.maximum(start - bottom, 0.0)
+    # From the last edge that was passed on, others take `slope` of each unit, and it one more once it has begun.
+    spare = 1.0 - had - own
+    ahead = np.maximum(bottom - start, 0.0)
+    share = own + np.maximum(spare - slope * ahead, 0.0) / (slope + 1.0)
+    return np.asarray(np.where(passed == 0, 1.0, np.minimum(share, 1.0)), dtype=np.float64)
 
 
 class FairScheduler:
@@ -73,30 +121,30 @@ class FairScheduler:
         self.gain = 1.0 - math.exp(-tick_s / fairness_s)
         self._weight = (1.0 - self.gain) / self.gain
 
-    def tick(self, tick: Tick, idle: NDArray[np.bool_] | None = None) -> Floats:
-        """What each user gets in this tick, bit/s. [R, N]
-
-        Args:
-            idle: [R, N] users whose averages stay as they are: those with nothing to send.
-        """
+    def tick(self, tick: Tick) -> Floats:
+        """What each user gets in this tick, bit/s. [R, N]"""
         bottoms = self.average_bps * tick.inverse
         bottoms *= self._weight
         got = filled(bottoms, tick.heights)
         got *= tick.rate_bps
-        step = got - self.average_bps
-        step *= self.gain
-        if idle is not None:
-            step[idle] = 0.0
-        self.average_bps += step
+        self.average_bps += self.gain * (got - self.average_bps)
         return got
 
-    def offers(self, tick: Tick, rows: Ints, users: Ints) -> Floats:
-        """What user `users[k]` of link `rows[k]` would get in this tick if it too always had more to send. [K]"""
-        each = np.arange(len(rows))
-        bottoms = self._weight * self.average_bps[rows] * tick.inverse[rows]
-        heights = tick.heights[rows]
-        heights[each, users] = 1.0
-        return np.asarray(filled(bottoms, heights)[each, users] * tick.rate_bps[rows, users], dtype=np.float64)
+    def tick_with(self, tick: Tick, rows: Ints, users: Ints) -> Floats:
+        """As `tick`; user `users[k]` of link `rows[k]` wants nothing and is told what it would get if it did.
+
+        Its average stays as it is. That is for each of them alone, beside those that want something.
+        """
+        bottoms = self.average_bps * tick.inverse
+        bottoms *= self._weight
+        found = surface(bottoms, tick.heights)
+        got = under(_level(found, 1.0), bottoms, tick.heights)
+        got *= tick.rate_bps
+        kept = self.average_bps[rows, users]
+        self.average_bps += self.gain * (got - self.average_bps)
+        self.average_bps[rows, users] = kept
+        got[rows, users] = for_one_more(found, rows, bottoms[rows, users]) * tick.rate_bps[rows, users]
+        return got
 
 
 class Tick(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airloom.radio.cell.crowd import Crowd, Swings
-from airloom.radio.cell.fair import FairScheduler, Tick, vessels
+from airloom.radio.cell.fair import FairScheduler, vessels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,20 +67,13 @@ class SharedRows:
         for t in range(ticks):
             for row, user, share in starts.get(t, ()):
                 averages[row, user] = min(share, float(demand[t, row, user]))
-            out[t] = self._one(block.at(t), None if active is None else active[t])
+            if active is None:
+                got = self._scheduler.tick(block.at(t))
+            else:
+                rows, users = np.nonzero((target_bps[t] > 0.0) & ~active[t])
+                got = self._scheduler.tick_with(block.at(t), rows, users + self._others)
+            out[t] = got[:, self._others :]
         return np.maximum(out, LEAST_SHARE * target_bps)
-
-    def _one(self, tick: Tick, active: NDArray[np.bool_] | None) -> Floats:
-        if active is None:
-            return self._scheduler.tick(tick)[:, self._others :]
-        waiting = (tick.rate_bps[:, self._others :] > 0.0) & ~active
-        rows, users = np.nonzero(waiting)
-        hoped = self._scheduler.offers(tick, rows, users + self._others)
-        idle = np.zeros(tick.rate_bps.shape, dtype=bool)
-        idle[:, self._others :] = waiting
-        out = self._scheduler.tick(tick, idle)[:, self._others :]
-        out[rows, users] = hoped
-        return out
 
     def _others_in(self, tick: int, ticks: int) -> tuple[Floats, Floats, dict[int, list[tuple[int, int, float]]]]:
         """[T, R, others] rate alone and mean demand, and (row, place, average to begin with) by tick."""
