@@ -127,7 +127,7 @@ def titled(plan: Plan) -> list[tuple[str, Alternative | None]]:
         elif scheme in TITLES and plan.alternatives:
             found.append((title, None))
     others = [other for other in plan.alternatives if other.scheme not in titles]
-    # They differ from the plan in where one host stops: the best of those, not of all.
+    # They differ from the plan in one cut: the best of those, not of all.
     return found + [(f"nearby {k}", other) for k, other in enumerate(others, 1)]
 
 

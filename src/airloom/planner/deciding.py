@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import msgspec
 
 from airloom.core.objective import Bound, Objective, Solver, format_amount
-from airloom.core.plan import Alternative, Plan
+from airloom.core.plan import Alternative, Plan, PlanCost
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
 from airloom.core.topology import Topology
@@ -100,8 +100,7 @@ def alternatives(
     problem: Problem, objective: Objective, topology: Topology, found: Outcome, runner_ups: int
 ) -> tuple[Alternative, ...]:
     """Baselines, the fastest plan, what the other solvers choose, and the best assignments near the plan."""
-    roles = roles_of(topology)
-    priced = vectors(problem, _with_usual(objective, found), roles)
+    priced = vectors(problem, _with_usual(objective, found), roles_of(topology))
 
     def beside(stops: tuple[int, ...], scheme: str) -> Alternative:
         came = outcome(priced, stops)
@@ -119,11 +118,8 @@ def alternatives(
     schemes.append(beside(solve(problem).stops, LEAST_LATENCY))
     for solver in OTHER_SOLVERS:
         if solver != objective.solver:
-            stops = _other(problem, msgspec.structs.replace(objective, solver=solver), roles)
-            if stops is not None:
-                schemes.append(beside(stops, solver))
-    known = {found.solution.stops}
-    near = _ranked(priced, [stops for stops in _neighbours(problem, found.solution.stops) if stops not in known])
+            schemes += alternative(problem, msgspec.structs.replace(objective, solver=solver), topology, solver)
+    near = _ranked(priced, dict.fromkeys(_neighbours(found.solution.stops)))
     return (*schemes, *(beside(stops, "") for stops in near[:runner_ups]))
 
 
@@ -135,21 +131,11 @@ def alternative(problem: Problem, objective: Objective, topology: Topology, sche
         found = error.closest
     except Infeasible:
         return ()
-    return (
-        Alternative(
-            stops=found.solution.stops, predicted_s=found.solution.seconds, scheme=scheme, costs=found.plan_costs
-        ),
-    )
-
-
-def _other(problem: Problem, objective: Objective, roles: Mapping[str, str]) -> tuple[int, ...] | None:
-    """The assignment of another solver; the closest one where it finds that no plan keeps the bounds."""
-    try:
-        return solve_objective(problem, objective, roles).solution.stops
-    except Unreachable as error:
-        return error.closest.solution.stops
-    except Infeasible:
-        return None
+    costs = found.plan_costs
+    if "latency" not in found.names:
+        costs = (*costs, PlanCost("latency", found.solution.seconds))
+    seconds = found.solution.seconds
+    return (Alternative(stops=found.solution.stops, predicted_s=seconds, scheme=scheme, costs=costs),)
 
 
 def _with_usual(objective: Objective, found: Outcome) -> Objective:
@@ -171,10 +157,14 @@ def _ranked(priced: VectorProblem, assignments: Iterable[tuple[int, ...]]) -> li
     return [stops for _, _, stops in sorted(ranks, key=lambda rank: rank[:2])]
 
 
-def _neighbours(problem: Problem, stops: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Assignments in which one host stops elsewhere, between those before and after it."""
-    for p in range(len(stops) - 1):
+def _neighbours(stops: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Assignments in which one host stops elsewhere, those that ran nothing after it with it."""
+    last = len(stops) - 1
+    for p in range(last):
         low = stops[p - 1] if p else 0
-        for stop in range(low, stops[p + 1] + 1):
-            if stop != stops[p]:
-                yield (*stops[:p], stop, *stops[p + 1 :])
+        for q in range(p, last):
+            if stops[q] != stops[p]:
+                break
+            for stop in range(low, stops[q + 1] + 1):
+                if stop != stops[p]:
+                    yield (*stops[:p], *((stop,) * (q - p + 1)), *stops[q + 1 :])
