@@ -98,6 +98,7 @@ def simulate_beside(
                 seed=args.seed,
                 reports="traffic",
                 objective=options.objective,
+                forecast=options.forecast,
                 private_operators=options.private_operators,
                 result_returns=options.result_returns,
                 repair_rounds=options.repair_rounds,

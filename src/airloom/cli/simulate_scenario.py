@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from airloom.core.simulated import SimulationRecord
 
 #: Options of run files that a scenario has another word for, or no use.
-_NOT_HERE = {"topology": "the scenario says which", "pin": "a scenario's plans follow its network"}
+_NOT_HERE = {
+    "topology": "the scenario says which",
+    "pin": "a scenario's plans follow its network",
+    "ask_wave": "a scenario asks for a wave at every task with --replan task",
+}
 
 
 def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +63,7 @@ def run_scenario(args: argparse.Namespace) -> int:
     import signal
 
     from airloom import units
+    from airloom.cli.ahead import forecast_of
     from airloom.cli.contract import run_contract
     from airloom.cli.objective import run_objective
     from airloom.cli.terminal import Progress, emit_json
@@ -68,7 +73,7 @@ def run_scenario(args: argparse.Namespace) -> int:
 
     for option, why in _NOT_HERE.items():
         if getattr(args, option):
-            raise ConfigError(f"is not of scenarios: {why}", where=f"--{option}")
+            raise ConfigError(f"is not of scenarios: {why}", where=f"--{option.replace('_', '-')}")
     if args.requests is not None and args.requests < 1:
         raise ConfigError(f"at least one request, got {args.requests}", where="--requests")
     if args.seed is not None and args.seed < 0:
@@ -84,6 +89,7 @@ def run_scenario(args: argparse.Namespace) -> int:
         schemes=tuple(name for given in args.scheme or ["airloom"] for name in given.split(",")),
         contract=contract,
         objective=run_objective(args, file.run, scenario.topology),
+        forecast=forecast_of(args),
         seconds=seconds,
         requests=args.requests,
         seed=args.seed,
