@@ -27,7 +27,7 @@ from airloom.planner.pricing import profile_of
 from airloom.playing.crowd import with_ues
 from airloom.playing.schemes import AIRLOOM, TITLES
 from airloom.playing.simulated import order
-from airloom.playing.users import Users
+from airloom.playing.users import Users, endless
 from airloom.radio.cell.network import ScenarioNetwork
 from airloom.report.folder import RECORD, TRACES
 from airloom.sim.rates import Rates
@@ -120,7 +120,7 @@ def play_real(
     """
     tell = progress or (lambda what, done, total: None)
     started = datetime.now(UTC)
-    network = ScenarioNetwork(scenario, seed=seed)
+    network = ScenarioNetwork(endless(scenario), seed=seed)
     due = [arrival.at_s for arrival in Users(network, ends_s=seconds, count=count).arrivals()]
     with made_folder(folder), tempfile.TemporaryDirectory(prefix=".run-", dir=folder) as scratch:
         options = dataclasses.replace(setting.options, folder=Path(scratch))

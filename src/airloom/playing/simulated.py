@@ -22,6 +22,7 @@ from airloom.planner.route import parents
 from airloom.playing.basis import modelled_notes
 from airloom.playing.play import Play, Told, play_scheme
 from airloom.playing.schemes import NOTES, TITLES, schemes_of
+from airloom.playing.users import endless
 from airloom.radio.cell.network import ScenarioNetwork
 from airloom.report.folder import RECORD, SIMULATION, TRACES
 from airloom.sim.bandwidth import Metered
@@ -124,7 +125,7 @@ def _play_all(
     links: tuple[LinkBandwidth, ...] = ()
     seconds, period_s = 0.0, None
     for scheme in schemes:
-        network = ScenarioNetwork(what.scenario, seed=what.seed)
+        network = ScenarioNetwork(endless(what.scenario), seed=what.seed)
         metered = Metered(network) if network.links else None
         traces = None if folder is None else folder / TRACES / scheme
         tally, took_s = play_scheme(what, scheme, network, metered, traces, progress, stop)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from airloom.core.scenario import Tasks
+import msgspec
+
+from airloom.core.scenario import Scenario, Tasks
 from airloom.core.topology import Conditions
 from airloom.radio.cell.network import ScenarioNetwork
 from airloom.sim.simulation import Arrival
+
+
+def endless(scenario: Scenario) -> Scenario:
+    """The scenario without an end of its own: others say when no more tasks come."""
+    tasks = msgspec.structs.replace(scenario.tasks, count=None)
+    return msgspec.structs.replace(scenario, duration_s=None, tasks=tasks)
 
 
 class Users:
