@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from airloom.core.training import LossName, OptimizerName
     from airloom.deployment import Deployment, DeployOptions
     from airloom.nn.captured import Captured
+    from airloom.planner.modes import Modes
     from airloom.training import Trained
 
 __all__ = [
@@ -247,6 +248,7 @@ def plan(
     minimize: str | Sequence[str] = (),
     require: str | Sequence[str] = (),
     solver: str | None = None,
+    modes: Modes | None = None,
 ) -> Planned:
     """The assignment of operators to hosts that answers soonest, or is best under another objective; exact.
 
@@ -269,6 +271,7 @@ def plan(
         require: bounds that every request must keep: "latency<=120ms"; one or several.
         solver: "exact", or HiveMind's "convex" and "linear", which cannot promise bounds
             (docs/objectives.md).
+        modes: a step of training, parameters that are merged, or a path by hand (`planner.modes.Modes`).
 
     Raises:
         Infeasible: the limits leave no way, and names the device and the bytes it is short of; or
@@ -279,7 +282,7 @@ def plan(
         ConfigError: the floor is no share, or there is no tolerance profile for it.
     """
     from airloom.engine.radios import adapted_choices, radio_choices
-    from airloom.planner.decide import decide
+    from airloom.planner.decide import PLAIN, decide
 
     objective = _objective(minimize, require, solver)
     known_losses = load_tolerance(tolerance) if isinstance(tolerance, str | Path) else tolerance
@@ -306,6 +309,7 @@ def plan(
         adapted=adapted_choices(where, conditions),
         runner_ups=runner_ups,
         objective=objective,
+        modes=modes or PLAIN,
     )
     folder = Path(tolerance).absolute().parent if isinstance(tolerance, str | Path) else None
     return Planned(decided, where, profiles, captured, private_operators, result_returns, contract, folder)

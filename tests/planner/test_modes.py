@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import airloom
 from airloom.config import load_topology
 from airloom.core.profile import CutSize, OperatorCost, Profile
 from airloom.core.tolerance import Contract, Tolerance
@@ -66,3 +67,10 @@ def test_training_needs_the_links_back_whatever_becomes_of_the_result(iab: Topol
 def test_plain_requests_have_no_parts(iab: Topology) -> None:
     plan, _ = decide(iab, {"": PROFILE}, runner_ups=0)
     assert plan.parts == ()
+
+
+def test_a_program_plans_a_step_over_a_path_of_its_own(iab: Topology) -> None:
+    by_hand = ("ue", "gnb2", "gnb3", "gnb4")
+    planned = airloom.plan(PROFILE, iab, runner_ups=0, modes=Modes(training=Training(), route=by_hand))
+    assert planned.plan.chain == by_hand
+    assert planned.plan.parts[0].name == "forward"
