@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airloom.core.run import RunRecord, SchemeRecord
+from airloom.core.simulated import SimulationRecord
 from airloom.core.trace import Event
 from airloom.errors import ConfigError
 from airloom.files import read_value
@@ -30,11 +31,12 @@ class SchemeRun:
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back; `record` is None where there were only traces."""
+    """A run read back; `record` is None where there were only traces, `simulation` but for a scenario's."""
 
     record: RunRecord | None
     schemes: tuple[SchemeRun, ...]
     truncated: int = 0
+    simulation: SimulationRecord | None = None
 
     def summary(self) -> Summary:
         """The run summed up."""
@@ -71,8 +73,13 @@ def _read_folder(folder: Path) -> Run:
         trace = read_trace(folder / TRACES / scheme.name)
         truncated += trace.truncated
         schemes.append(SchemeRun(scheme, list(trace), read_series(trace, record.chain)))
+    simulation = None
+    if (folder / SIMULATION).is_file():
+        simulation = read_value(folder / SIMULATION, SimulationRecord)
+        if not any(scheme.events for scheme in schemes) and any(tally.requests for tally in simulation.schemes):
+            raise ConfigError(f"simulated without traces: {SIMULATION} has its figures", where=str(folder / TRACES))
     _check_some([scheme.events for scheme in schemes], str(folder / TRACES))
-    return Run(record, tuple(schemes), truncated)
+    return Run(record, tuple(schemes), truncated, simulation)
 
 
 def _check_some(traces: Sequence[Sequence[Event]], where: str) -> None:

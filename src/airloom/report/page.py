@@ -14,6 +14,7 @@ from airloom.report.draw_timeline import Expected, Mark, draw_timeline
 from airloom.report.draw_topology import draw_topology
 from airloom.report.folder import Run, SchemeRun
 from airloom.report.markup import colour, esc, number
+from airloom.report.scenario import scenario_sections
 from airloom.report.series import RESULT
 from airloom.report.summary import SchemeSummary, Summary, phase_of
 from airloom.units import format_bytes, format_joules, format_percent, format_rate, format_seconds
@@ -31,6 +32,7 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
     record = run.record
     title = (record.title or f"{record.model} over {record.topology.name or 'a chain of hosts'}") if record else "Trace"
     sections = [
+        *_scenario(run, summary),
         _network(run, scheme, judged),
         _latency(run, summary),
         _costs(summary),
@@ -69,6 +71,13 @@ def _section(title: str, lead: str, *body: str) -> str:
     name = title.lower().replace(" ", "-")
     text = f'<p class="lead">{esc(lead)}</p>' if lead else ""
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{esc(title)}</h2>{text}{"".join(body)}</section>'
+
+
+def _scenario(run: Run, summary: Summary) -> list[str]:
+    """What a simulated scenario has beside its traces."""
+    if run.simulation is None or run.record is None:
+        return []
+    return [_section(*parts) for parts in scenario_sections(run.simulation, run.record.topology, summary.judged)]
 
 
 def _cards(summary: Summary, judged: SchemeSummary) -> str:

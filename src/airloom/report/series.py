@@ -52,15 +52,16 @@ class StageRun:
 
 
 class Sending(NamedTuple):
-    """A message left a host; `index` is its request's, -1 where it belongs to none.
+    """A message left a host.
 
     Attributes:
+        request: its place in the order of submission, -1 where it belongs to none.
         at_s: seconds since the first submission.
         what: task, result, repair, control, ...
         nbytes: on the wire.
     """
 
-    index: int
+    request: int
     at_s: float
     src: str
     dst: str
@@ -163,11 +164,15 @@ def chain_of(events: Iterable[Event]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(order))
 
 
-def _stops(chain: Sequence[str], stages: Iterable[Event]) -> tuple[int, ...]:
-    """For each device of the chain, where it stopped: a device that ran nothing passes its cut on."""
+def _stops(chain: Sequence[str], stages: Iterable[Event], source: str) -> tuple[int, ...]:
+    """For each device of the chain, where it stopped: a device that ran nothing passes its cut on.
+
+    The chain begins with one source of perhaps several, and stands for the way from `source` all the same.
+    """
     reached: dict[str, int] = {}
     for event in stages:
-        reached[event.host] = max(reached.get(event.host, 0), _int(event.data.get("stop")))
+        host = chain[0] if event.host == source and chain else event.host
+        reached[host] = max(reached.get(host, 0), _int(event.data.get("stop")))
     if not reached:
         return ()
     stops, cut = [], 0
@@ -245,7 +250,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
                 else RESULT
                 if end.kind == "result"
                 else str(end.data.get("error", "error")),
-                stops=_stops(chain, runs),
+                stops=_stops(chain, runs, key[0]),
                 attempts=max(1, attempts[key]),
                 missing_share=0.0 if end is None else float(end.data.get("missing_share") or 0.0),
                 predicted_s=float(predicted) if isinstance(predicted, int | float) else None,
