@@ -191,7 +191,7 @@ class Simulation:
         self.outcomes: dict[tuple[str, int], list[Parcel | RequestError]] = {}
         self._keeps = sink is None
         self._sink = self.trace.append if sink is None else sink
-        self._next_after = next_after
+        self._next_after, self._following = next_after, 0
         self._on_training = on_training or (lambda outcome: None)
         self._live: set[tuple[str, int]] = set()
         self._window = None if rates is None else Window(rates, lambda: self._clock.now_s)
@@ -234,7 +234,7 @@ class Simulation:
 
         def over() -> bool:
             now_s = clock.now_s
-            waits = self._more or self._live
+            waits = self._more or self._live or self._following
             return (now_s >= until_s and (not waits or (not self._more and now_s > self._last_s + 1.0))) or stop()
 
         clock.run(over)
@@ -323,7 +323,12 @@ class Simulation:
         if self._next_after is not None:
             arrival = self._next_after(device, self._clock.now_s)
             if arrival is not None:
-                self._clock.at(arrival.at_s, lambda: self.submit(arrival))
+                self._following += 1
+                self._clock.at(arrival.at_s, lambda: self._follow(arrival))
+
+    def _follow(self, arrival: Arrival) -> None:
+        self._following -= 1
+        self.submit(arrival)
 
     def _next_move(self) -> None:
         move = next(self._moves, None)
