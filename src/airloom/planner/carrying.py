@@ -138,9 +138,8 @@ def radio_all_j(
 
 
 def _bits(way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
-    if way.loss == 0.0:
-        return 8.0 * nbytes
-    bits: NDArray[np.float64] = 8 * nbytes * (1.0 + blocks * way.loss / (1.0 - way.loss) / blocks)
+    again = 0.0 if way.loss == 0.0 else blocks * way.loss / (1.0 - way.loss) / blocks
+    bits: NDArray[np.float64] = 8 * nbytes * (1.0 + again)
     return bits
 
 

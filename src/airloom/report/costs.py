@@ -109,14 +109,14 @@ def request_costs(what: Term | Bound, series: Series, topology: Topology) -> NDA
         return costs
     radios = Radios(topology, series)
     for sending in series.sendings:
-        if sending.index < 0:
+        if sending.request < 0:
             continue
         if what.metric == "energy":
             shares = radios.joules(sending)
-            costs[sending.index] += sum(j for device, j in shares if device in counted)
+            costs[sending.request] += sum(j for device, j in shares if device in counted)
         elif sending.src in counted and sending.what != "repair":
             # What is sent again is counted apart, in plans as well.
-            costs[sending.index] += sending.nbytes
+            costs[sending.request] += sending.nbytes
     return costs
 
 
