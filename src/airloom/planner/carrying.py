@@ -139,8 +139,7 @@ def radio_all_j(
 
 def _bits(way: Way, nbytes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.float64]:
     again = 0.0 if way.loss == 0.0 else blocks * way.loss / (1.0 - way.loss) / blocks
-    bits: NDArray[np.float64] = 8 * nbytes * (1.0 + again)
-    return bits
+    return (8 * nbytes * (1.0 + again)).astype(np.float64, copy=False)
 
 
 def radio_w(curve: tuple[tuple[float, float], ...], rate_bps: float) -> float:
