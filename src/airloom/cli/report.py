@@ -198,7 +198,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(summary.headline)
     print()
-    print(summary_table(summary))
+    if found.simulation is not None and found.record is not None:
+        from airloom.cli.scenario_tables import bandwidth_table, placement_table, schemes_table
+
+        shows = schemes_table(found.simulation), placement_table(found.simulation, found.record.topology)
+        print("\n\n".join(text for text in (*shows, bandwidth_table(found.simulation)) if text))
+    else:
+        print(summary_table(summary))
     if predictions := predictions_table(summary):
         print(f"\n{predictions}")
     if costs := run_costs_table(summary):

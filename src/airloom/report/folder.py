@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from airloom.core.run import RunRecord, SchemeRecord
 from airloom.core.simulated import SimulationRecord
 from airloom.core.trace import Event
 from airloom.errors import ConfigError
 from airloom.files import read_value
+from airloom.report.figure import Figure
 from airloom.report.series import Series, read_series
 from airloom.report.summary import Summary, summarise
 from airloom.report.trace import read_trace, trace_files
@@ -40,7 +43,30 @@ class Run:
 
     def summary(self) -> Summary:
         """The run summed up."""
-        return summarise(self.record, [(s.record, s.series) for s in self.schemes], truncated=self.truncated)
+        found = summarise(self.record, [(s.record, s.series) for s in self.schemes], truncated=self.truncated)
+        if self.simulation is None or self.record is None:
+            return found
+        return _with_tallies(found, self.simulation, self.record)
+
+
+def _with_tallies(summary: Summary, simulation: SimulationRecord, record: RunRecord) -> Summary:
+    """Energy at the rates of each moment, and bytes, as the simulation summed them up; a source is any UE."""
+    tallies = {tally.name: tally for tally in simulation.schemes}
+    ues = {device.id for device in record.topology.devices if device.role == "ue"} | {record.topology.source}
+    schemes = []
+    for scheme in summary.schemes:
+        tally = tallies.get(scheme.name)
+        if tally is not None and tally.energy_j:
+            sources = sum(joules for id, joules in tally.energy_j.items() if id in ues)
+            scheme = msgspec.structs.replace(
+                scheme,
+                energy_j=Figure(value=sum(tally.energy_j.values()), basis="modelled"),
+                source_energy_j=Figure(value=sources, basis="modelled") if ues & tally.energy_j.keys() else None,
+            )
+        if tally is not None and tally.sent_nbytes is not None:
+            scheme = msgspec.structs.replace(scheme, wire_nbytes=Figure(value=tally.sent_nbytes, basis="modelled"))
+        schemes.append(scheme)
+    return msgspec.structs.replace(summary, schemes=tuple(schemes))
 
 
 def read_run(paths: Sequence[Path]) -> Run:

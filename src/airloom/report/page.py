@@ -33,11 +33,11 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
     title = (record.title or f"{record.model} over {record.topology.name or 'a chain of hosts'}") if record else "Trace"
     sections = [
         *_scenario(run, summary),
-        _network(run, scheme, judged),
+        "" if run.simulation else _network(run, scheme, judged),
         _latency(run, summary),
         _costs(summary),
         _accuracy(summary),
-        _timeline(run, scheme, judged),
+        "" if run.simulation else _timeline(run, scheme, judged),
         _section("Stages", "Operators as each host ran them, beside what the profile predicts.",
                  tables.stages_table(
                      summary.schemes, scheme.series.chain, record.operators if record else (),

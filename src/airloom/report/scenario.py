@@ -135,7 +135,7 @@ def _placement(tally: SchemeTally, topology: Topology) -> str:
                 svg.rect(x(span.start_s), y, x(span.end_s) - x(span.start_s) + 0.3, share, fill=colour(k), title=title)
             y += share
         for _ in range(min(span.handovers, 1)):
-            svg.line(x(span.start_s), TOP - 12, x(span.start_s), TOP - 2, "grid strong")
+            svg.line(x(span.start_s), TOP - 12, x(span.start_s), TOP - 2, "changed")
     base = TOP + HEIGHT + 20
     for tick in ticks(top_s, 4):
         level = base + HEIGHT - tick / top_s * HEIGHT
@@ -149,6 +149,6 @@ def _placement(tally: SchemeTally, topology: Topology) -> str:
 
 def _curve(svg: Svg, points: Sequence[tuple[float, float]]) -> None:
     if len(points) > 1:
-        svg.curve(list(points), "line", "currentColor")
+        svg.curve(list(points), "curve", "var(--accent)")
     elif points:
         svg.dot(*points[0], 2.5, "dot")
