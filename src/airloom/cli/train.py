@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airloom.cli.capture import parse_options
 
 if TYPE_CHECKING:
     from airloom.core.plan import Plan
+    from airloom.core.topology import Conditions
+    from airloom.core.training import LossName
     from airloom.training import Trained
 
 HELP = "train a model split over the hosts of a topology"
@@ -90,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     from airloom.planner.inputs import check_model, load_profile, load_profiles
 
     # Files first: capturing and measuring take seconds.
-    model, changes, known, transport, seed = args.model, (), args.profile, args.transport, args.seed
+    model, known, transport, seed = args.model, args.profile, args.transport, args.seed
+    changes: tuple[Conditions, ...] = ()
     if args.topology is None:
         if not model.endswith((".yaml", ".yml")):
             raise ConfigError("name the topology's file after the model, or a run file alone", where="TOPOLOGY")
@@ -101,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         transport, seed = transport or config.transport, config.seed if seed is None else seed
     else:
         where = args.topology
-    transport, seed = transport or "udp", seed or 0
+    carrier: Literal["udp", "tcp"] = transport or "udp"
+    seed = seed or 0
     if args.steps < 1:
         raise ConfigError(f"at least 1 step, got {args.steps}", where="--steps")
     if len(args.plan2) > len(args.replan_at):
@@ -142,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
             model, arrays, batch=args.batch or (None if _is_artifact(model) else 8), weights=args.weights,
             inputs=args.input, options=options,
         )  # fmt: skip
-    loss = args.loss or "cross_entropy"
+    loss: LossName = args.loss or "cross_entropy"
     shape, dtype = label_form(captured.graph, loss)
     spec = TrainingSpec(
         optimizer=args.optimizer or "sgd", lr=0.01 if args.lr is None else args.lr, momentum=args.momentum or 0.0,
@@ -189,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 trained = train_split(
                     captured, topology, batches, spec, args.steps, profiles=profiles, plan=plan, replan=replan,
-                    changes=changes, options=DeployOptions(transport=transport, seed=seed, threads=args.threads),
+                    changes=changes, options=DeployOptions(transport=carrier, seed=seed, threads=args.threads),
                     resume=resume, checkpoint=args.checkpoint, checkpoint_every=args.every, folder=args.out,
                     stop=lambda: asked, progress=tell,
                 )  # fmt: skip
@@ -202,9 +206,9 @@ def run(args: argparse.Namespace) -> int:
     same: bool | None = None
     if args.check:
         with Progress("training in one piece", total=len(trained.steps)) as progress:
-            first, state = (0, None) if resume is None else resume[:2]
+            first, began_with = (0, None) if resume is None else resume[:2]
             whole = train_whole(
-                captured, batches, len(trained.steps), spec, first_step=first, state=state,
+                captured, batches, len(trained.steps), spec, first_step=first, state=began_with,
                 threads=args.threads or profile.machine.threads or 1,
                 progress=lambda step, loss: progress.advance(note=f"loss {loss:.4g}"),
             )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -147,7 +146,7 @@ class TrainingDeployment(Deployment):
 
     def _ask(self, what: str, ask: Any, spec: TrainingSpec) -> Parcel:
         waits: Future[TrainingOutcome] = Future()
-        with self._asking:
+        with self._pinning:
             self._waits = waits
             try:
                 self._loop.call(ask)
@@ -159,10 +158,6 @@ class TrainingDeployment(Deployment):
         if isinstance(found.outcome, RequestError):
             raise found.outcome
         return found.outcome
-
-    @property
-    def _asking(self) -> threading.Lock:
-        return self.__dict__.setdefault("_one_at_a_time", threading.Lock())
 
     def _on_training(self, outcome: TrainingOutcome) -> None:
         waits = self._waits

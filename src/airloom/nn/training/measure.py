@@ -202,7 +202,7 @@ class _WholePass:
                 self._stamps.append((operator, time.perf_counter()))
                 return canonical(gradient)
 
-            tensor.register_hook(arrived)
+            tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
         return tensor
 
     def run(self) -> tuple[Floats, Floats, float]:

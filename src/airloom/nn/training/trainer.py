@@ -31,25 +31,14 @@ from airloom.core.training import (
 from airloom.errors import ConfigError, StageFailed, UserError
 from airloom.nn.captured import Captured
 from airloom.nn.executor import Buffer, tensor_from_bytes, tensor_to_bytes
-from airloom.nn.program import DTYPES
 from airloom.nn.source import first_line
 from airloom.nn.stage import StageCode, canonical
 from airloom.nn.training.dropout import Draws
 from airloom.nn.training.gradients import needs_gradient, readers
 from airloom.nn.training.loss import LOSSES, check_labels
-from airloom.nn.training.optimiser import make_optimiser, put_slots, slot_names
+from airloom.nn.training.weights import Before, Tensors, TrainedWeights
 
-Tensors = dict[int, Buffer]
 _EMPTY = memoryview(b"")
-
-
-@dataclass
-class _Before:
-    """What it takes to go back to before a step."""
-
-    step: int
-    weights: dict[int, Tensor]
-    slots: dict[int, list[Tensor]]
 
 
 @dataclass
@@ -84,38 +73,22 @@ class StageTrainer:
         check_labels(graph, spec)
         self.graph, self.spec, self.threads = graph, spec, threads
         self.torch_device = torch.device(torch_device)
-        self.trained = frozenset(k for k, parameter in enumerate(graph.parameters) if parameter.trained)
-        if not self.trained:
-            raise UserError(f"{graph.model} has no weights to train: capture it again")
+        self._weights = TrainedWeights(captured, spec, self.torch_device)
+        self.trained = self._weights.trained
         self.needs = needs_gradient(graph)
         self._readers = readers(graph)
-        self._written = frozenset(p for op in graph.operators for p in op.writes)
-        self._weights = [self._own(k, tensor) for k, tensor in enumerate(captured.parameters)]
-        # What operators write to buffers waits for the update: a step may still fail, and autograd wants the old.
-        self._sinks = {k: self._weights[k].clone() for k in sorted(self._written)}
-        self._names = slot_names(spec)
         self._draws = Draws(spec.seed)
         self._code = StageCode(
-            graph,
-            tuple(self._weights),
-            self.torch_device,
-            self.trained,
-            seal=_seal,
-            random=self._draws.dropout,
-            sinks=self._sinks,
-        )
-        self._optimiser = make_optimiser(spec, [self._weights[k] for k in sorted(self.trained)])
+            graph, self._weights.values, self.torch_device, self.trained, seal=_seal, random=self._draws.dropout,
+            sinks=self._weights.sinks,
+        )  # fmt: skip
         self.step = 0
-        self._before: _Before | None = None
+        self._before: Before | None = None
         self._under_way = False
         self._pass: _Pass | None = None
         self._gradients: dict[int, Tensor | None] = {}
         self.stage = -1
         self.place(0, ((0, graph.num_operators),), -1, {})
-
-    def _own(self, id: int, tensor: Tensor) -> Tensor:
-        own = canonical(tensor.detach().to(self.torch_device)).clone()
-        return own.requires_grad_() if id in self.trained else own
 
     # --- stages -------------------------------------------------------------------------------
 
@@ -134,7 +107,7 @@ class StageTrainer:
         if not -1 <= stage < len(stages):
             raise ConfigError(f"no stage {stage} of {len(stages)}")
         sharing = Sharing(self._readers, stages)
-        for w in sorted(self._written):
+        for w in self._weights.sinks:
             if len(sharing.readers[w]) > 1:
                 raise ConfigError(
                     f"buffer {self.graph.parameters[w].name!r} is read on one host and written on another: "
@@ -144,7 +117,9 @@ class StageTrainer:
             self._go_to(step)
         elif stage >= 0 and step > 0:
             given = {weight_of(id)[0] for id in state}
-            lacking = [w for w in sharing.of_stage[stage] if w in self.trained | self._written and w not in given]
+            lacking = [
+                w for w in sharing.of_stage[stage] if w in self.trained | set(self._weights.sinks) and w not in given
+            ]
             if lacking:
                 names = ", ".join(self.graph.parameters[w].name for w in lacking[:3])
                 raise StageFailed(f"{len(lacking)} weights as of step {step} are not here: {names}, ...")
@@ -227,14 +202,16 @@ class StageTrainer:
                 if not memoryview(data).nbytes:
                     continue
                 weight = id - gradient_id(0) if is_gradient_of_weight(id) else None
-                target = kept.outputs.get(id) if weight is None else self._weights[weight] if weight in own else None
+                target = (
+                    kept.outputs.get(id) if weight is None else self._weights.values[weight] if weight in own else None
+                )
                 if target is None:
                     results[id] = data  # passes through
                 elif target.requires_grad:
                     roots.append(target)
                     given.append(self._tensor(data, self._spec(id)))
             leaves = {t: tensor for t, tensor in kept.inputs.items() if tensor.is_leaf and tensor.requires_grad}
-            wanted = [*leaves.values(), *(self._weights[w] for w in own)]
+            wanted = [*leaves.values(), *(self._weights.values[w] for w in own)]
             self._set_threads()
             found: Iterable[Tensor | None] = (
                 torch.autograd.grad(roots, wanted, given, allow_unused=True)
@@ -272,21 +249,10 @@ class StageTrainer:
         """
         if step != self.step or not self._under_way or self._pass is not None:
             raise self._failed("update", f"there are no gradients of step {step}")
-        written = [w for w in self.sharing.of_stage[self.stage] if w in self._sinks]
-        changed = [w for w in self.sharing.of_stage[self.stage] if w in self.trained]
-        self._before = _Before(
-            step,
-            {w: self._weights[w].detach().clone() for w in (*changed, *written)},
-            {w: [slot.clone() for slot in self._slots(w)] for w in changed},
-        )
-        with torch.no_grad():
-            for w in written:
-                self._weights[w].copy_(self._sinks[w])
-        for weight, gradient in self._gradients.items():
-            self._weights[weight].grad = gradient
+        kept = self.trained | set(self._weights.sinks)
         self._set_threads()
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        changed = [w for w in self.sharing.of_stage[self.stage] if w in kept]
+        self._before = self._weights.update(step, self._gradients, changed)
         self._gradients = {}
         self.step, self._under_way = step + 1, False
         return self.export(step + 1, [state_id(w) for w in self.sharing.lent(self.stage) if w in self.trained])
@@ -309,58 +275,24 @@ class StageTrainer:
         Raises:
             ConfigError: an id or a size that cannot be; nothing is taken then.
         """
-        tensors: dict[int, dict[int, Tensor | None]] = {}
-        for id, data in state.items():
-            weight, slot = weight_of(id)
-            if not 0 <= weight < len(self._weights) or not 0 <= slot <= len(self._names):
-                raise ConfigError(f"tensor {id} is no state of a weight of {self.graph.model}")
-            if slot and weight not in self.trained:
-                raise ConfigError(f"{self.graph.parameters[weight].name} is not trained: it has no optimiser state")
-            empty = slot > 0 and not memoryview(data).nbytes
-            try:
-                tensor = None if empty else self._tensor(data, self._slot_spec(weight, slot))
-            except ValueError as error:
-                raise ConfigError(f"state of {self.graph.parameters[weight].name}: {error}") from None
-            tensors.setdefault(weight, {})[slot] = tensor
-        for weight, slots in tensors.items():
-            value = slots.pop(0, None)
-            with torch.no_grad():
-                if value is not None:
-                    self._weights[weight].copy_(value)
-            if slots:
-                kept = [slots[k] for k in sorted(slots)]
-                there = [x for x in kept if x is not None]
-                if there and len(there) != len(self._names):
-                    raise ConfigError(f"{self.graph.parameters[weight].name}: a part of its optimiser state is missing")
-                put_slots(self._optimiser, self._weights[weight], self._names, there)
+        self._weights.load(state)
 
     def export(self, step: int, ids: Iterable[int]) -> Tensors:
-        """Copies of the state tensors `ids` as they are before step `step`."""
+        """Copies of the state tensors `ids` as they are before step `step`.
+
+        Raises:
+            StageFailed: this trainer is at another step, and cannot go back to it.
+        """
         self._go_to(step)
-        result: Tensors = {}
-        for id in ids:
-            weight, slot = weight_of(id)
-            if not slot:
-                result[id] = _copied(self._weights[weight])
-                continue
-            slots = self._slots(weight)
-            result[id] = _copied(slots[slot - 1]) if slots else _EMPTY
-        return result
+        return self._weights.export(ids)
 
     def state_ids(self, weights: Iterable[int]) -> tuple[int, ...]:
         """Ids of all state of `weights`, optimiser state included."""
-        return tuple(
-            state_id(w, slot) for w in weights for slot in range(1 + (len(self._names) if w in self.trained else 0))
-        )
+        return self._weights.state_ids(weights)
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all weights and buffers by name; meaningful for those that this stage owns."""
-        named = zip(self.graph.parameters, self._weights, strict=True)
-        return {parameter.name: tensor.detach().cpu().clone() for parameter, tensor in named}
-
-    def _slots(self, weight: int) -> list[Tensor]:
-        state = self._optimiser.state.get(self._weights[weight], {})
-        return [state[name] for name in self._names if state.get(name) is not None]
+        return self._weights.by_name()
 
     def _go_to(self, step: int) -> None:
         """Forget an unfinished step; go back one finished step where that is asked for."""
@@ -373,15 +305,8 @@ class StageTrainer:
                 f"this host is at step {self.step}, not at {step}: it was started again, or missed a step; go on from "
                 "a checkpoint"
             )
-        self._restore(before)
+        self._weights.restore(before)
         self.step, self._before = step, None
-
-    def _restore(self, before: _Before) -> None:
-        with torch.no_grad():
-            for weight, tensor in before.weights.items():
-                self._weights[weight].copy_(tensor)
-        for weight, slots in before.slots.items():
-            put_slots(self._optimiser, self._weights[weight], self._names, slots)
 
     # --- tensors ------------------------------------------------------------------------------
 
@@ -398,10 +323,6 @@ class StageTrainer:
     def _spec(self, id: int) -> TensorSpec:
         return self.graph.parameters[id - gradient_id(0)].spec if is_gradient_of_weight(id) else self.graph.tensors[id]
 
-    def _slot_spec(self, weight: int, slot: int) -> TensorSpec:
-        spec = self.graph.parameters[weight].spec
-        return TensorSpec(shape=(), dtype="float32") if slot and self._names[slot - 1] == "step" else spec
-
     def _set_threads(self) -> None:
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
@@ -417,12 +338,5 @@ class StageTrainer:
 def _seal(tensor: Tensor) -> Tensor:
     """See that the whole gradient of `tensor` is in the one form before an operator gets it."""
     if tensor.requires_grad:
-        tensor.register_hook(canonical)
+        tensor.register_hook(canonical)  # type: ignore[no-untyped-call]
     return tensor
-
-
-def _copied(tensor: Tensor) -> memoryview:
-    return memoryview(bytearray(tensor_to_bytes(tensor)))
-
-
-__all__ = ["DTYPES", "StageTrainer"]
