@@ -161,7 +161,7 @@ def _operators(run: SchemeRun) -> Counter[str]:
     for stage in run.series.stages:
         ran[stage.device] += stage.stop - stage.start
     results = sum(served.outcome == RESULT for served in run.series.served)
-    return Counter({device: count / max(1, results) for device, count in ran.items()})  # type: ignore[misc]
+    return Counter({device: count / max(1, results) for device, count in ran.items()})
 
 
 def render_beside(found: Beside, first: Run, second: Run) -> str:

@@ -89,6 +89,11 @@ def _read_folder(folder: Path) -> Run:
     record = read_value(folder / RECORD, RunRecord)
     if not record.schemes:
         raise ConfigError("no scheme in this run: nothing to report", where=f"{folder / RECORD}: $.schemes")
+    simulation = None
+    if (folder / SIMULATION).is_file():
+        simulation = read_value(folder / SIMULATION, SimulationRecord)
+        if not trace_files([path for path in (folder / TRACES,) if path.is_dir()]):
+            raise ConfigError(f"simulated without traces: {SIMULATION} has its figures", where=str(folder))
     schemes, truncated = [], 0
     for k, scheme in enumerate(record.schemes):
         if not scheme.name or not set(scheme.name) <= _NAME:
@@ -99,11 +104,6 @@ def _read_folder(folder: Path) -> Run:
         trace = read_trace(folder / TRACES / scheme.name)
         truncated += trace.truncated
         schemes.append(SchemeRun(scheme, list(trace), read_series(trace, record.chain)))
-    simulation = None
-    if (folder / SIMULATION).is_file():
-        simulation = read_value(folder / SIMULATION, SimulationRecord)
-        if not any(scheme.events for scheme in schemes) and any(tally.requests for tally in simulation.schemes):
-            raise ConfigError(f"simulated without traces: {SIMULATION} has its figures", where=str(folder / TRACES))
     _check_some([scheme.events for scheme in schemes], str(folder / TRACES))
     return Run(record, tuple(schemes), truncated, simulation)
 

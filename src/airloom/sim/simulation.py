@@ -352,8 +352,8 @@ class Simulation:
             carrier.change(state)
             if state.up != was_up:
                 self._tell_of_link(LinkChanged(state.src, state.dst, state.up))
-        for state in move.devices:
-            self._change_device(state)
+        for device in move.devices:
+            self._change_device(device)
 
     def _change(self, change: Conditions) -> None:
         """The network becomes the topology with `change`."""
