@@ -12,7 +12,6 @@ under that load rule out. The examples in examples/scenarios hold what it prints
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 
 import numpy as np
@@ -27,7 +26,7 @@ TABLE = {
     "E": (200, 48.59, 9.41), "F": (400, 54.05, 12.94), "G": (200, 36.03, 8.63), "H": (50, 18.12, 4.43),
     "sub-6 A&B": (50, 33.94, 8.45), "sub-6 C": (50, 18.78, 3.66),
 }  # fmt: skip
-TICK_S, STAY_S, SWING_S = 0.05, 30.0, 0.5
+TICK_S, STAY_S, SWING_S = 0.05, 30.0, 0.3
 #: Capacity (Mbit/s), users, presence, rate (Mbit/s), spread, swing.
 Row = tuple[float, float, float, float, float, float]
 
@@ -65,13 +64,13 @@ def main() -> int:
         draws = np.random.default_rng(1)
         rows: list[Row] = []
         for _ in range(args.tries):
-            places = math.ceil(capacity / mean - 1.0) + int(draws.integers(0, 2))
-            over = float(draws.choice((1.0, 1.2, 1.5, 2.0, 3.0, 4.0)))
-            there = float(draws.choice((0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)))
-            spread = float(draws.choice((0.1, 0.2, 0.3, 0.5, 0.7)))
+            places = max(1, round(capacity / mean - 1.0)) + int(draws.integers(0, 2))
+            over = float(draws.choice((0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0)))
+            there = float(draws.choice((0.7, 0.8, 0.85, 0.9, 0.95, 0.98)))
+            spread = float(draws.choice((0.1, 0.2, 0.4)))
             users = round(places * there, 2)
             rate = float(f"{over * (capacity - mean) / users:.2g}")
-            rows.append((capacity, users, there, rate, spread, float(draws.choice((0.2, 0.3, 0.5)))))
+            rows.append((capacity, users, there, rate, spread, float(draws.choice((0.6, 0.8, 1.0)))))
         for seconds, keep in ((args.seconds / 4, 10), (args.seconds, args.best)):
             means, deviations = left(rows, seconds, seed=1)
             misses = np.hypot((means - mean) / mean, 0.5 * (deviations - deviation) / deviation)
