@@ -46,7 +46,7 @@ def test_examples_load(name: str) -> None:
     path = EXAMPLES / "scenarios" / name
     assert is_scenario(path)
     found = load_scenario(path)
-    assert found.run.model == "resnet18"
+    assert (found.run.model, found.run.options) == ("resnet18", {"size": 224, "num_classes": 1000})
     assert found.scenario.ues[0].id == found.scenario.topology.source
 
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from airloom import units
 from airloom.config.changes import Change, check_names, to_conditions
 from airloom.config.objective import Places, check_objective, parse_objective
@@ -55,7 +57,7 @@ class RunConfig(Value, frozen=True):
 
     topology: str
     model: str
-    options: dict[str, int] = {}
+    options: dict[str, int] = msgspec.field(default_factory=dict)
     profile: str = ""
     scheme: Scheme = "airloom"
     requests: int = 200
@@ -78,7 +80,7 @@ class RunKeys(Entry, frozen=True):
     """What run files and scenarios (`config.scenario`) both say."""
 
     model: str
-    options: dict[str, int] = {}
+    options: dict[str, int] = msgspec.field(default_factory=dict)
     profile: str = ""
     scheme: Scheme = "airloom"
     deadline: Quantity = "10 s"

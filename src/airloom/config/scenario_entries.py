@@ -10,6 +10,7 @@ from airloom import units
 from airloom.config.run import RunKeys
 from airloom.config.strict_yaml import Entry, Quantity
 from airloom.config.topology import PowerEntry, TopologyEntry
+from airloom.core.forecast import METHODS
 from airloom.core.scenario import (
     Antenna,
     AtEnd,
@@ -304,9 +305,9 @@ def tasks(entry: TasksEntry, *, deadline_s: float, count: int | None, place: str
 def forecast(entry: str | ForecastEntry, place: str) -> Forecast:
     if isinstance(entry, str):
         entry = ForecastEntry(method=entry)
-    methods = ("", "last", "ewma", "autoregressive", "kalman", "perfect")
-    if entry.method not in methods:
-        raise ConfigError(f"no forecast {entry.method!r}: there are {', '.join(methods[1:])}", where=place)
+    methods = (*METHODS, "perfect")
+    if entry.method and entry.method not in methods:
+        raise ConfigError(f"no forecast {entry.method!r}: there are {', '.join(methods)}", where=place)
     if entry.past < 1:
         raise ConfigError(f"at least one past gap, got {entry.past}", where=f"{place}.past")
     return Forecast(
