@@ -66,8 +66,10 @@ class RelayProcess:
             DeploymentError: it did not start.
         """
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
-        )
+            sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
+            # Ctrl-C at the terminal is for whoever started it: what is under way may still need its links.
+            start_new_session=True,
+        )  # fmt: skip
         relay = cls(child, on_event)
         try:
             assert child.stdin is not None
