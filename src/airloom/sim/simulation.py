@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -29,53 +29,31 @@ from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, DeviceState, Link, LinkState, Topology
 from airloom.core.trace import Event as TraceEvent
-from airloom.core.trace import Kind
 from airloom.core.training import TrainingSpec
 from airloom.core.value import SCHEMA_VERSION
 from airloom.engine.config import AttemptPolicy, HostConfig, WavePolicy
 from airloom.engine.events import (
-    Abandon,
     Cancel,
-    Effect,
-    Emit,
     Event,
-    Execute,
     Finish,
-    FrameArrived,
     LinkChanged,
-    LinkMeasured,
-    PeerDown,
-    PeerUp,
-    PlanPinned,
-    SendAsk,
-    SendFrame,
-    SendSplitCost,
-    SplitCostArrived,
-    StartTimer,
-    StopTimer,
     Submit,
-    TimerFired,
-    Train,
     TrainingOutcome,
-    WaveAsked,
 )  # fmt: skip
 from airloom.engine.host import Host
-from airloom.engine.messages import Allowance, Frame, Parcel
+from airloom.engine.messages import Parcel
 from airloom.engine.routebook import RouteBook
 from airloom.errors import RequestError
 from airloom.planner.pricing import FRAMED, profile_of
 from airloom.radio.link import LinkModel, QueuedLink, link_model, loss_process
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
-from airloom.sim.executor import Blank, VirtualExecutor
+from airloom.sim.dispatch import Dispatch, Node
+from airloom.sim.executor import Blank
 from airloom.sim.rates import Rates, SteppedRate, Window
 from airloom.sim.reports import Reports
-from airloom.wire.receiver import Allow
-from airloom.wire.splitcost import HEADER_NBYTES
 
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
-#: A question for a wave: the head of a split cost message alone.
-ASK_NBYTES = HEADER_NBYTES
 
 
 @dataclass(frozen=True)
@@ -91,18 +69,7 @@ class Arrival:
     cancel_s: float | None = None
 
 
-@dataclass(slots=True)
-class _Node:
-    """A host that is up."""
-
-    host: Host
-    executor: VirtualExecutor
-    timers: dict[tuple[object, ...], int]
-    tick: int = -1
-    told: dict[int, float] = field(default_factory=dict)
-
-
-class Simulation:
+class Simulation(Dispatch):
     """One run. `outcomes[source, request]` lists what each request came to, in order; one entry, if all is well.
 
     Args:
@@ -184,7 +151,7 @@ class Simulation:
         self._blank = {device: blanks[id(config.profile)] for device, config in self._configs.items()}
         self._clock = Clock(-settle_s)
         self._rng = np.random.default_rng(seed)
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, Node] = {}
         self._states: dict[str, DeviceState] = {}
         self._timer = self._number = 0
         self.trace: list[TraceEvent] = []
@@ -261,11 +228,6 @@ class Simulation:
         """bit/s of a link at a time to come, as far as nothing but its rate changes until then."""
         carrier = self._carriers.get((src, dst))
         return 0.0 if carrier is None else carrier.rate_at(at_s)
-
-    def load(self, device: str) -> float:
-        """What others make of a device's executor at the moment: a stage takes `1 + load` times as long."""
-        state = self._states.get(device)
-        return 0.0 if state is None else state.load
 
     def is_up(self, device: str) -> bool:
         return device in self._nodes
@@ -391,141 +353,6 @@ class Simulation:
                 for event in self._reports.all(device, tick):
                     self._carry_out(device, node.host.handle(event, now_s))
         self._clock.at((window.tick(now_s) + 1) * window.period_s, lambda: self._tick(window))
-
-    def _start(self, device: str, *, announce_s: float, known: tuple[str, ...] = ()) -> None:
-        config = self._configs[device]
-        host = self._make_host(config, self._book)
-        executor = VirtualExecutor(
-            self._clock, config.profile, self._blank[device], host.codings, factor=config.own.factor,
-            done=lambda event: self._tell(device, event, node),
-        )  # fmt: skip
-        executor.load = self.load(device)
-        node = self._nodes[device] = _Node(host, executor, {})
-        self._carry_out(device, node.host.start(self._clock.now_s, known))
-        if self._pinned is not None:
-            self._tell(device, PlanPinned(self._pinned))
-        for other in list(self._nodes) if not known else ():
-            if other != device:
-                self._announce(other, PeerUp(device), announce_s)
-                self._announce(device, PeerUp(other), announce_s)
-
-    def _kill(self, device: str) -> None:
-        del self._nodes[device]
-        self._live = {key for key in self._live if key[0] != device}
-        for other in self._nodes:
-            self._announce(other, PeerDown(device), self._detect_s)
-
-    def _announce(self, to: str, event: Event, after_s: float) -> None:
-        """News of a host; whoever has started again since hears it from its own start."""
-        node = self._nodes[to]
-        self._clock.at(self._clock.now_s + after_s, lambda: self._tell(to, event, node))
-
-    def _probe(self) -> None:
-        now_s, every_s = self._clock.now_s, self._probe_s or math.inf
-        for (src, _), carrier in self._carriers.items():
-            if src in self._nodes:
-                carrier.probe(every_s)
-        self._clock.at(now_s + every_s, self._probe)
-
-    # --- events in, effects out ---------------------------------------------------------------
-
-    def _tell(self, device: str, event: Event, node: _Node | None = None) -> None:
-        """Give the event to the host, unless it is down or (with `node`) another one runs there now."""
-        current = self._nodes.get(device)
-        if current is None or (node is not None and node is not current):
-            return
-        now_s = self._clock.now_s
-        if self._reports is not None and not self._every_tick:
-            tick = self._reports.window.tick(now_s)
-            if tick != current.tick:
-                current.tick = tick
-                for news in self._reports.news(device, tick, current.told, current.host.nexts):
-                    self._carry_out(device, current.host.handle(news, now_s))
-        self._carry_out(device, current.host.handle(event, now_s))
-        if isinstance(event, LinkChanged | PeerUp | PeerDown):
-            current.tick = -1  # it may have other next hosts now, whose links it has not heard of
-
-    def _carry_out(self, device: str, effects: list[Effect]) -> None:
-        node = self._nodes[device]
-        for effect in effects:
-            match effect:
-                case Emit():
-                    self._sink(effect.event)
-                case SendFrame():
-                    carrier = self._carriers.get((device, effect.dst))
-                    if carrier is not None:
-                        carrier.send(effect)
-                case TrainingOutcome():
-                    self._on_training(effect)
-                case Execute() | Train():
-                    node.executor.submit(effect)
-                case Abandon():
-                    node.executor.abandon(effect.job)
-                case StartTimer():
-                    self._start_timer(device, node, effect)
-                case StopTimer():
-                    node.timers.pop(effect.key, None)
-                case SendSplitCost():
-                    self._send_cost(device, effect)
-                case SendAsk():
-                    self._send_control(device, effect.dst, ASK_NBYTES, WaveAsked(effect.ask))
-                case Finish():
-                    self._finish(device, effect)
-
-    def _start_timer(self, device: str, node: _Node, timer: StartTimer) -> None:
-        self._timer += 1
-        number = node.timers[timer.key] = self._timer
-
-        def fire() -> None:
-            if node.timers.get(timer.key) == number:
-                del node.timers[timer.key]
-                self._tell(device, TimerFired(timer.key), node)
-
-        self._clock.at(timer.at_s, fire)
-
-    def _send_cost(self, device: str, effect: SendSplitCost) -> None:
-        message = effect.message
-        self._send_control(device, effect.dst, HEADER_NBYTES + message.cost_s.nbytes, SplitCostArrived(device, message))
-
-    def _send_control(self, src: str, dst: str, nbytes: int, event: Event) -> None:
-        # Downstream's answer goes up the link that leads up; without one it takes the link's own figures.
-        carrier = self._carriers.get((src, dst)) or self._carriers.get((dst, src))
-        seconds = carrier.control_s(nbytes) if carrier is not None else None
-        if seconds is not None:
-            after_s = 0.0 if self._instant else seconds
-            self._clock.at(self._clock.now_s + after_s, lambda: self._tell(dst, event))
-
-    def _deliver(self, src: str, message: SendFrame, parcel: Parcel) -> None:
-        self._tell(message.dst, FrameArrived(src, message.frame, parcel))
-
-    def _allow(self, src: str, dst: str) -> Allow:
-        """What the host at the end of a link asks for; nothing where it is down."""
-
-        def allow(frame: Frame, blocks: int, loss: float) -> Allowance:
-            node = self._nodes.get(dst)
-            return Allowance() if node is None else node.host.repair.allow(src, frame, blocks, loss)
-
-        return allow
-
-    def _repair_of(self, src: str) -> Callable[[SendFrame, int, int], None]:
-        """Traces that `src` sends blocks of a message again."""
-
-        def repaired(message: SendFrame, blocks: int, wire_nbytes: int) -> None:
-            frame = message.frame
-            source = self._topology.devices[frame.source].id
-            data = {"dst": message.dst, "source": source, "blocks": blocks, "wire_nbytes": wire_nbytes}
-            self._emit("repair", data, src, request=frame.request, attempt=frame.attempt)
-
-        return repaired
-
-    def _measured(self, event: LinkMeasured) -> None:
-        self._tell(event.src, event)
-
-    def _emit(
-        self, kind: Kind, data: dict[str, Any], host: str, *, request: int | None = None, attempt: int | None = None
-    ) -> None:
-        now_s = self._clock.now_s
-        self._sink(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
 
 
 def _host(config: HostConfig, book: RouteBook) -> Host:
