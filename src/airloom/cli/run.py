@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.running import run_scheme
 
     with Progress(f"capturing {config.model}"):
-        captured = api.capture(config.model, **config.options)
+        captured = api.capture(config.model, **dict[str, Any](config.options))
     graph, notes = captured.graph, tuple[str, ...]()
     labels: list[int] = []
     check_model(profiles, graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airloom.cli.ahead import add_ahead_arguments, forecast_of, hold_of
 from airloom.cli.contract import add_contract_arguments, run_contract
@@ -152,7 +152,7 @@ def _profiles(config: RunConfig, topology: Topology) -> dict[str, Profile]:
     from airloom.cli.terminal import Progress
 
     with Progress(f"capturing {config.model}"):
-        captured = api.capture(config.model, **config.options)
+        captured = api.capture(config.model, **dict[str, Any](config.options))
     with Progress(f"measuring {config.model}"):
         return {"": api.profile(captured), **own_profiles(topology)}
 

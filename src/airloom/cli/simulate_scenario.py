@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airloom.config.scenario import ScenarioFile
@@ -167,7 +167,7 @@ def profiles_of(args: argparse.Namespace, file: ScenarioFile) -> dict[str, Profi
     from airloom.cli.terminal import Progress
 
     with Progress(f"capturing {file.run.model}"):
-        captured = api.capture(file.run.model, **file.run.options)
+        captured = api.capture(file.run.model, **dict[str, Any](file.run.options))
     with Progress(f"measuring {file.run.model}"):
         return {"": api.profile(captured), **own_profiles(file.scenario.topology)}
 
