@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airloom.core.graph import TensorSpec
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.training import Sharing, Span, TrainingSpec, sharing_of, state_id
@@ -118,3 +119,16 @@ def moves(before: TrainingLayout, after: TrainingLayout, profile: Profile, spec:
             tensors = state_tensors(profile, spec, weight, owned=stage == owner)
             found.setdefault((holder, device), []).extend(tensors)
     return tuple(Move(src, dst, tuple(tensors)) for (src, dst), tensors in found.items())
+
+
+def owned_state(
+    layout: TrainingLayout, stage: int, profile: Profile, spec: TrainingSpec
+) -> tuple[tuple[int, int], ...]:
+    """Ids and bytes of all state that a stage owns; none of stage -1."""
+    owned = layout.sharing.owned(stage) if stage >= 0 else ()
+    return tuple(pair for w in owned for pair in state_tensors(profile, spec, w, owned=True))
+
+
+def label_nbytes(spec: TrainingSpec) -> int:
+    """Bytes of a step's labels."""
+    return TensorSpec(shape=spec.label_shape, dtype=spec.label_dtype).nbytes

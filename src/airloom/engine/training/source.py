@@ -10,10 +10,9 @@ from airloom.engine.config import HostConfig
 from airloom.engine.events import GatherState, TrainingOutcome, TrainingPinned, TrainStep
 from airloom.engine.messages import Frame, Mode, Parcel
 from airloom.engine.outbox import Outbox
-from airloom.engine.training.layout import TrainingLayout
+from airloom.engine.training.layout import TrainingLayout, label_nbytes, owned_state
 from airloom.engine.training.mail import Mail
 from airloom.engine.training.pieces import Collector
-from airloom.engine.training.stages import label_nbytes, owned_state
 from airloom.errors import DeadlineExceeded, Overloaded, RequestError, StageFailed
 
 TRAINING_TIMER = "training"
@@ -86,7 +85,9 @@ class TrainingSource:
             return None
         assert self._layout is not None
         task = self._open("state", event.step, event.step)
-        wanted = [owned_state(self._layout, k, self._config, self._spec) for k in range(len(self._layout.stages))]
+        wanted = [
+            owned_state(self._layout, k, self._config.profile, self._spec) for k in range(len(self._layout.stages))
+        ]
         task.collector = Collector(pair for pairs in wanted for pair in pairs)
         task.waits = set(self._layout.devices)
         return self._say(Word.STATE, task.waits)

@@ -6,19 +6,16 @@ from dataclasses import dataclass, field
 
 from airloom.core.training import LABELS, LOSS, TrainingSpec, Word, gradient_id, is_gradient_of_weight, state_id
 from airloom.engine.config import HostConfig
-from airloom.engine.events import Abandon, StageDone, StageRaised, Train, TrainAction, TrainingPinned
+from airloom.engine.events import StageDone, StageRaised, TrainAction, TrainingPinned
 from airloom.engine.messages import Frame, FrameKind, Mode, Parcel
 from airloom.engine.outbox import Outbox
-from airloom.engine.training.layout import TrainingLayout, lay_out_training, moves, state_tensors
+from airloom.engine.training.layout import TrainingLayout, label_nbytes, lay_out_training, moves, owned_state
 from airloom.engine.training.mail import Mail
 from airloom.engine.training.pieces import Collector, pieces
-from airloom.engine.training.times import train_s
+from airloom.engine.training.trains import OF_A_STEP, Asked, Trains
 from airloom.errors import UserError
 
-#: Numbers of training's jobs lie above those of stages that answer requests.
-FIRST_JOB = 1 << 40
 _NO_PARCEL = Parcel()
-_STEP = ("forward", "backward", "update", "install")
 
 
 @dataclass(slots=True)
@@ -43,17 +40,6 @@ class _Step:
     updated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What the executor was asked for: with whom it is about where state is sent."""
-
-    train: Train
-    asked_s: float
-    attempt: int = 0
-    dst: str = ""
-    kind: FrameKind = FrameKind.TASK
-
-
 class Stages:
     """Follows the plan in force; see `TrainingPinned`, and `mail` for who is told."""
 
@@ -68,8 +54,7 @@ class Stages:
         self._gradients = [
             {t for t, n in zip(cut.tensors, cut.gradient_nbytes, strict=False) if n} for cut in config.profile.cuts
         ]
-        self._jobs: dict[int, _Job] = {}
-        self._next = FIRST_JOB
+        self._trains = Trains(config, outbox)
         self.layout: TrainingLayout | None = None
         self.stage = -1
         self._before: TrainingLayout | None = None
@@ -89,8 +74,7 @@ class Stages:
             self._out.drop("plan refused", line=str(error))
             return str(error)
         self._forget_step()
-        for number in list(self._jobs):
-            self._abandon(number)
+        self._trains.forget()
         self.layout, self._before, self._begun = layout, before, event
         self.stage = layout.stage_of(self._config.device)
         self._mail.next_hop = lambda dst: layout.next_hop(self._config.device, dst)
@@ -154,7 +138,7 @@ class Stages:
                 f"no weights of epoch {frame.epoch} here", step=frame.request, attempt=0, epoch=frame.epoch
             )
         self._forget_step()
-        makes = owned_state(layout, self.stage, self._config, self._spec)
+        makes = owned_state(layout, self.stage, self._profile, self._spec)
         return self._train("export", frame.request, makes=makes, dst=self._mail.source, kind=FrameKind.RESULT)
 
     # --- a step -------------------------------------------------------------------------------
@@ -224,16 +208,14 @@ class Stages:
 
     # --- the executor -------------------------------------------------------------------------
 
-    def owns(self, job: int) -> bool:
-        return job >= FIRST_JOB
-
     def done(self, event: StageDone) -> None:
         """The executor has carried out a `Train`."""
-        job = self._jobs.pop(event.job, None)
+        job = self._trains.over(event.job)
         if job is None:
             return None
         train, layout = job.train, self.layout
-        self._note(job, event.compute_s)
+        if layout is not None and train.stage >= 0 and train.stages == layout.stages:
+            self._trains.note(job, event.compute_s, self._mail.source, layout.names[train.stage])
         if event.parcel.tensors != tuple(id for id, _ in train.makes):
             return self._raised(job, f"the trainer made tensors {event.parcel.tensors}")
         if layout is None:
@@ -263,12 +245,12 @@ class Stages:
         return self._done_if_all(layout, step)
 
     def raised(self, event: StageRaised) -> None:
-        job = self._jobs.pop(event.job, None)
+        job = self._trains.over(event.job)
         if job is not None:
             self._raised(job, event.message)
 
-    def _raised(self, job: _Job, line: str) -> None:
-        if job.train.action in _STEP:
+    def _raised(self, job: Asked, line: str) -> None:
+        if job.train.action in OF_A_STEP:
             self._forget_step()
         epoch = self.layout.plan.epoch if self.layout is not None else 0
         self._mail.failure(f"{job.train.action}: {line}", step=job.train.step, attempt=job.attempt, epoch=epoch)
@@ -326,41 +308,16 @@ class Stages:
     ) -> None:  # fmt: skip
         layout = layout or self.layout
         assert layout is not None  # nothing is asked for before a plan is there
-        number, self._next = self._next, self._next + 1
         at = self.stage if stage is None else stage
-        train = Train(number, action, step, layout.stages, at, parcel, makes)
         attempt = 0 if self._step is None else self._step.attempt
-        self._jobs[number] = _Job(train, self._out.now_s, attempt, dst, kind)
-        self._out.add(train)
-
-    def _note(self, job: _Job, compute_s: float) -> None:
-        """Trace what the executor did."""
-        train = job.train
-        if self.layout is None or train.action not in _STEP:
-            return
-        start, stop = train.stages[train.stage]
-        self._out.emit(
-            "stage",
-            {
-                "source": self._mail.source, "start": start, "stop": stop, "stage": self.layout.names[train.stage],
-                "what": train.action, "wait_s": max(0.0, self._out.now_s - job.asked_s - compute_s),
-                "predicted_s": train_s(self._profile, train) * self._config.own.factor, "missing_share": 0.0,
-            },
-            train.step, job.attempt, compute_s,
-        )  # fmt: skip
+        self._trains.ask(action, step, layout.stages, at, parcel, makes, attempt=attempt, dst=dst, kind=kind)
 
     def _forget_step(self) -> None:
         """Whatever the executor has not begun of the step under way is skipped."""
         step, self._step = self._step, None
         if step is None:
             return
-        for number, job in list(self._jobs.items()):
-            if job.train.action in _STEP:
-                self._abandon(number)
-
-    def _abandon(self, number: int) -> None:
-        del self._jobs[number]
-        self._out.add(Abandon(number))
+        self._trains.forget(lambda asked: asked.train.action in OF_A_STEP)
 
     def _fail(self, frame: Frame, line: str) -> None:
         self._mail.failure(line, step=frame.request, attempt=frame.attempt, epoch=frame.epoch)
@@ -388,18 +345,3 @@ class Stages:
 
     def _value_nbytes(self, id: int) -> int:
         return self._profile.weights[(id - state_id(0)) // (state_id(1) - state_id(0))].nbytes
-
-
-def label_nbytes(spec: TrainingSpec) -> int:
-    """Bytes of a step's labels."""
-    from airloom.core.graph import TensorSpec
-
-    return TensorSpec(shape=spec.label_shape, dtype=spec.label_dtype).nbytes
-
-
-def owned_state(
-    layout: TrainingLayout, stage: int, config: HostConfig, spec: TrainingSpec
-) -> tuple[tuple[int, int], ...]:
-    """Ids and bytes of all state that a stage owns."""
-    owned = layout.sharing.owned(stage) if stage >= 0 else ()
-    return tuple(pair for w in owned for pair in state_tensors(config.profile, spec, w, owned=True))

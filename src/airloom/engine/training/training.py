@@ -10,7 +10,8 @@ from airloom.engine.outbox import Outbox
 from airloom.engine.peers import Peers
 from airloom.engine.training.mail import MODES, Mail
 from airloom.engine.training.source import TRAINING_TIMER, TrainingSource
-from airloom.engine.training.stages import FIRST_JOB, Stages
+from airloom.engine.training.stages import Stages
+from airloom.engine.training.trains import FIRST_JOB
 
 __all__ = ["FIRST_JOB", "MODES", "TRAINING_TIMER", "Training"]
 
