@@ -175,3 +175,11 @@ def test_two_simulations_side_by_side(place: Path, capsys: pytest.CaptureFixture
     assert {pair["what"] for pair in found["schemes"][0]["figures"]} >= {"p50 latency", "p95 latency", "mean latency"}
     assert main(["report", "sim1", "sim2", "--png", "x"]) == 2
     assert "--png: is of one run" in capsys.readouterr().err
+
+
+def test_a_run_of_a_scenario_that_fails_leaves_no_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    (place / "fast.yaml").write_text(SCENARIO.replace("model: toy\nprofile: toy.json", "model: no_such_model"))
+    assert main(["run", "fast.yaml", "--seconds", "2s", "--out", "run"]) == 2
+    assert "no_such_model" in capsys.readouterr().err
+    assert not (place / "run").exists()

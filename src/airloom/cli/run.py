@@ -11,7 +11,9 @@ from airloom.cli.contract import add_contract_arguments, run_contract
 from airloom.cli.objective import add_objective_arguments, run_objective
 from airloom.cli.run_scenario import (
     IN_FLIGHT,
+    LINKS,
     add_scenario_run_arguments,
+    remove_links,
     scenario_file,
     seconds_of,
     simulate_beside,
@@ -61,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        return _run(args)
+    except BaseException:
+        remove_links(args.out)
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
     import os
     import signal
     import sys
@@ -114,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.comparison import Scheme, Setting
     from airloom.deployment import DeployOptions
-    from airloom.playing.real import LINKS, emulated, play_real, starting_scheme
+    from airloom.playing.real import emulated, play_real, starting_scheme
     from airloom.report.folder import read_run
     from airloom.running import run_scheme
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SECONDS = 20.0
 IN_FLIGHT = 8  # tasks come by the clock, whether or not the last one has its result
+#: Where in the run folder the rate traces of its links are.
+LINKS = "links"
 #: Where in the run folder the same in virtual time goes.
 SIMULATED = "simulated"
 _OWN = ("load", "seconds", "seed", "beside_simulation")
@@ -62,6 +64,17 @@ def seconds_of(args: argparse.Namespace, scenario: Scenario) -> float:
     if not 0.0 < seconds <= 3600.0:
         raise ConfigError(f"real time: above 0 and at most an hour, got {args.seconds}", where="--seconds")
     return seconds
+
+
+def remove_links(folder: Path) -> None:
+    """Of a run that failed no rate traces stay behind, and no folder that holds nothing else."""
+    import shutil
+
+    links = folder / LINKS
+    if links.is_dir() and not (folder / "run.json").exists():
+        shutil.rmtree(links)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def simulate_beside(

@@ -32,7 +32,6 @@ from airloom.radio.cell.network import ScenarioNetwork
 from airloom.report.folder import RECORD, TRACES
 from airloom.sim.rates import Rates
 
-LINKS = "links"
 _AFTER_S = 15.0  # traces hold on for what is still under way when the last task has come
 
 
