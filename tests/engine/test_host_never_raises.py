@@ -107,7 +107,7 @@ def costs(draw: st.DrawFn) -> SplitCostArrived:
         draw(st.sampled_from([graph_key(SMALL.graph_digest), b"", b"\0" * 8])), np.array(values, np.float32),
         draw(st.integers(0, 3)), draw(st.sampled_from([-1, -1, 0, 2, 99])),
         tuple(np.array(rows, np.float32).reshape(-1, 2) for rows in draw(LABELS)),
-        draw(st.sampled_from([1.0, 1.0, 1.1, 0.5, np.nan])),
+        draw(st.sampled_from([1.0, 1.0, 1.1, 3.4e38, 0.5, np.nan])),
     )  # fmt: skip
     return SplitCostArrived(draw(DEVICES), message)
 
@@ -121,7 +121,7 @@ LABELS = st.one_of(
 )  # fmt: skip
 
 
-FIGURES = st.sampled_from([None, 0.0, -1.0, 0.5, 1.0, 1e3, 1e9, np.inf, np.nan])
+FIGURES = st.sampled_from([None, 0.0, 1e-40, -1.0, 0.5, 1.0, 1e3, 1e9, np.inf, np.nan])
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     frames(),
     frames(),

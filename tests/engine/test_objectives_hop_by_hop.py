@@ -16,14 +16,15 @@ from airloom.core.problem import Problem
 from airloom.core.profile import Profile
 from airloom.core.topology import Power, Topology
 from airloom.engine.config import HostConfig
-from airloom.engine.events import LinkMeasured, SendFrame, SplitCostArrived
+from airloom.engine.events import FrameArrived, LinkMeasured, SendFrame, SendSplitCost, SplitCostArrived
 from airloom.engine.host import Host
-from airloom.engine.messages import FrameKind, Parcel, SplitCost
+from airloom.engine.messages import Frame, FrameKind, Parcel, SplitCost
 from airloom.engine.wave import graph_key
 from airloom.errors import ConfigError
 from airloom.planner.objective.solvers import solve_objective
 from airloom.planner.objective.vectors import vectors
 from airloom.planner.pricing import build_problem
+from airloom.wire.splitcost import decode_split_cost, encode_split_cost
 
 HOSTS = ("ue", "gnb", "mec", "cloud")
 
@@ -213,6 +214,21 @@ def test_a_link_that_slows_down_under_a_bound_moves_work() -> None:
     assert taken(pump, HOSTS) == (7, 7, 7, 7)
 
 
+def test_a_link_from_upstream_moves_what_reshaped_edges_say_and_who_has_none_is_no_harm() -> None:
+    topology, profile = random_case(5)
+    limit = 2.0 * fastest_s(build_problem(topology, HOSTS, {"": profile}), topology)
+    objective = Objective(minimize=(Term("energy"),), require=(Bound("latency", limit),), solver="convex")
+    pump = Pump(topology, profile, objective=objective)
+    pump.now_s += 1.0
+    before = next(e.message for device, e in reversed(pump.costs) if device == "gnb")
+    pump.tell("gnb", LinkMeasured("ue", "gnb", rate_bps=1e4))  # what it says to the UE is about that link
+    after = next(e.message for device, e in reversed(pump.costs) if device == "gnb")
+    assert after.update > before.update
+    assert (after.cost_s[:-1] > before.cost_s[:-1]).all()
+    wave = pump.hosts["gnb"]._wave
+    assert wave.choose(0, (), "cloud") == wave.choose(0, (), "")  # no link leads from there
+
+
 def test_foreign_and_misshapen_frontiers_are_dropped() -> None:
     topology, profile = random_case(0, 3)
     objective = Objective(minimize=(Term("energy"),), require=(Bound("latency", 1.0),))
@@ -231,6 +247,65 @@ def test_foreign_and_misshapen_frontiers_are_dropped() -> None:
         assert sum(host.snapshot().counters.values()) == before + 1, (k, labels, loss)
     host.handle(SplitCostArrived("gnb", SplitCost(1, 3, 99, key, flat, 0, -1, good, 1.0)), 1.0)
     assert host.snapshot().wave == 99
+
+
+def test_a_task_under_other_bounds_is_dropped_and_not_taken_as_unbounded() -> None:
+    topology, profile = random_case(0, 3)
+    objective = Objective(minimize=(Term("energy"),), require=(Bound("latency", 1.0),))
+    data = tuple(memoryview(bytes(nbytes)) for nbytes in profile.cuts[0].tensor_nbytes)
+    parcel = Parcel(profile.cuts[0].tensors, data)
+    tensors = tuple((id, part.nbytes) for id, part in zip(parcel.tensors, data, strict=True))
+    for own, left in ((objective, (0.5, 0.5)), (Objective(), (0.5,))):
+        pump = Pump(topology, profile, objective=own)
+        model = pump.hosts["gnb"].codings.key(0)
+        for request, said in enumerate(((), left)):
+            frame = Frame(
+                kind=FrameKind.TASK, source=0, request=request, cut=0, left=said, model=model, tensors=tensors
+            )
+            pump.tell("gnb", FrameArrived("ue", frame, parcel))
+        assert pump.drops("gnb") == {"bounds of another objective": 1}
+
+
+@pytest.mark.parametrize("device", ["ue", "gnb"])
+def test_a_bound_that_cannot_be_kept_is_traced_wherever_the_request_is_run(device: str) -> None:
+    profile = chain_profile((0.01,) * 4, (20000, 20000, 20000, 20000, 40))
+    rate = 1e3 if device == "ue" else 1e9  # the source runs it all, or hands over
+    topology = powered(line((100.0, 1.0, 1.0), (rate, 1e9), (0.001, 0.001)))
+    objective = Objective(minimize=(Term("energy"),), require=(Bound("latency", 1e-4),))
+    pump = Pump(topology, profile, objective=objective)
+    pump.submit(0, deadline_s=600.0)
+    assert isinstance(pump.outcome(0), Parcel)
+    assert (taken(pump, HOSTS)[0] == 4) == (device == "ue")
+    assert pump.events("bound")[0].host == "ue"
+    assert pump.events("bound")[0].data["excess"] > 1.0
+
+
+def test_what_a_neighbour_says_neither_fills_memory_nor_leaves_what_a_message_can_carry() -> None:
+    topology, profile = random_case(0, 3)
+    objective = Objective(minimize=(Term("energy"),), require=(Bound("latency", 1.0),))
+    key = graph_key(profile.graph_digest)
+    many = np.stack([np.linspace(0.1, 1.0, 64), 1.0 / np.linspace(0.1, 1.0, 64)], axis=1).astype(np.float32) * 1e-3
+    labels = (*(many * np.float32(1 + 0.01 * k) for k in range(3)), np.zeros((1, 2), np.float32))
+    slow = msgspec.structs.replace(
+        topology, links=tuple(msgspec.structs.replace(link, rate_bps=1e9) for link in topology.links)
+    )
+    host = Host(HostConfig(device="gnb", topology=slow, profile=profile, objective=objective))
+    host.start(0.0, known=[id for id in HOSTS if id != "gnb"])
+    said = []
+    for sink in range(300):
+        message = SplitCost(2, sink, 5, key, np.zeros(4, np.float32), 0, -1, labels, 3.4e38)
+        said += host.handle(SplitCostArrived("mec", message), 1.0 + sink)
+    assert host.snapshot().counters["malformed cost"] == 300 - len(HOSTS)
+    messages = [effect.message for effect in said if isinstance(effect, SendSplitCost)]
+    assert messages
+    for own in messages:
+        assert decode_split_cost(encode_split_cost(own), 4).loss == pytest.approx(own.loss)
+    # A link so slow that its seconds are beyond float32 leaves no way that can be told.
+    host.handle(LinkMeasured("gnb", "mec", rate_bps=1e-40), 900.0)
+    told = host.handle(SplitCostArrived("mec", SplitCost(2, 3, 9, key, np.zeros(4, np.float32), 1, -1, labels)), 901.0)
+    for effect in told:
+        if isinstance(effect, SendSplitCost):
+            decode_split_cost(encode_split_cost(effect.message), 4)
 
 
 def test_more_bounds_than_a_frame_carries_are_refused_and_so_are_unknown_devices() -> None:

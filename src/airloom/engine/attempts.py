@@ -29,6 +29,7 @@ class Route:
         predicted_s: until the result is back.
         stop: the cut at which the source hands over, None where a plan decides.
         note: why it is not the way the user asked for.
+        excess: how far, relative to its bound, the request is expected to go over the objective's bounds.
     """
 
     mode: Literal["table", "pinned", "local"]
@@ -37,6 +38,7 @@ class Route:
     stop: int | None = None
     layout: Layout | None = field(default=None, repr=False)
     note: str = ""
+    excess: float = 0.0
 
     @property
     def known_s(self) -> float | None:
@@ -77,7 +79,8 @@ class Attempts:
         stop = None if choice is None else choice.stop
         predicted_s = self._wave.predicted_s(0)
         if choice is None or choice.onward is None:
-            return Route("table", (), predicted_s, stop, note=note)
+            excess = 0.0 if choice is None else choice.excess
+            return Route("table", (), predicted_s, stop, note=note, excess=excess)
         return Route("table", self._peers.downstream, predicted_s, stop, note=note)
 
     def ask(self) -> int | None:
@@ -110,7 +113,7 @@ class Attempts:
         elif route.hosts:
             self._tasks.accept(frame, parcel)
         else:
-            self._tasks.run_whole(frame, parcel)
+            self._tasks.run_whole(frame, parcel, route.excess)
 
     def is_here(self, request: int, attempt: int, tried: Located) -> bool:
         """Whether the attempt waits for this host's own executor, and may still take another way."""

@@ -8,6 +8,7 @@ more takes the way that goes over its bounds least.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from airloom.core.objective import Objective
 from airloom.core.problem import Cuts, Floats, HostCost
 from airloom.core.topology import Topology
-from airloom.engine.decision import Choice, Incoming, Said, Way
+from airloom.engine.decision import Choice, Incoming, Said, Way, told
 from airloom.engine.hops import Hop
 from airloom.engine.messages import SplitCost
 from airloom.planner.objective.dominance import keep_first_of_equals
@@ -34,6 +35,7 @@ from airloom.planner.objective.vectors import (
 from airloom.wire.splitcost import MAX_LABELS
 
 _TOLD = 1e-6
+_MOST = float(np.finfo(np.float32).max)  # what a message can say
 
 
 class Priced:
@@ -65,15 +67,17 @@ class Priced:
         return hop_crossing(0, hop.whole, host, self.devices[hop.dst], self.counted, self.roles)
 
     def remaining(self, left: tuple[float, ...]) -> Floats:
-        """`[M]` what is left of every bound, infinity where there is none; all where `left` is of other bounds."""
+        """`[M]` what is left of every bound, infinity where there is none; all of each where `left` is empty."""
         bounds = self.bounds.copy()
-        if len(left) == len(self.bounded):
+        if left:
             bounds[self.bounded] = left
         return bounds
 
 
 class Bounded:
     """Decides by frontiers."""
+
+    heeds_upstream = False
 
     def __init__(self, objective: Objective, topology: Topology, num_operators: int) -> None:
         self._priced, self._num_cuts = Priced(objective, topology), num_operators + 1
@@ -83,6 +87,9 @@ class Bounded:
         return len(message.labels) == self._num_cuts and all(
             rows.ndim == 2 and rows.shape[1] == metrics and len(rows) <= MAX_LABELS for rows in message.labels
         )
+
+    def reads(self, left: tuple[float, ...]) -> bool:
+        return len(left) in (0, len(self._priced.bounded))
 
     def allowance(self, elapsed_s: float) -> tuple[float, ...]:
         """What is left of every bound of a request that began `elapsed_s` ago and has cost nothing else."""
@@ -156,8 +163,13 @@ class FrontierDecision:
         )  # fmt: skip
 
     def message(self, child: str) -> Said:
-        rows = [self._frontier.at(cut).astype(np.float32) for cut in range(len(self._frontier.offsets) - 1)]
-        return labelled(tuple(rows), self._frontier.loss)
+        return self._message
+
+    @functools.cached_property
+    def _message(self) -> Said:
+        """The same for everybody upstream."""
+        rows = [told(self._frontier.at(cut)) for cut in range(len(self._frontier.offsets) - 1)]
+        return labelled(tuple(some[np.isfinite(some).all(axis=1)] for some in rows), min(self._frontier.loss, _MOST))
 
     def _chosen(self, cut: int, remaining: Floats) -> tuple[Label, int] | None:
         found = choose(self._frontier, self._table, cut, self._priced.weights, remaining)

@@ -21,8 +21,8 @@ class Way(NamedTuple):
     said: SplitCost
 
 
-#: The hop from a host upstream to this one, as far as this one knows it.
-Incoming = Callable[[str], Hop]
+#: The hop from a host upstream to this one, as far as this one knows it; None where requests cannot come from there.
+Incoming = Callable[[str], Hop | None]
 
 
 class Said(NamedTuple):
@@ -31,6 +31,12 @@ class Said(NamedTuple):
     cost_s: NDArray[np.float32]
     labels: tuple[NDArray[np.float32], ...] = ()
     loss: float = 1.0
+
+
+def told(costs: Floats) -> NDArray[np.float32]:
+    """Costs as a message has them; what is beyond float32 is infinite."""
+    with np.errstate(over="ignore"):
+        return costs.astype(np.float32)
 
 
 class Choice(NamedTuple):
@@ -78,7 +84,13 @@ class Decision(Protocol):
 
 
 class Decider(Protocol):
-    """How a host decides: it makes a `Decision` of what it knows."""
+    """How a host decides: it makes a `Decision` of what it knows.
+
+    Attributes:
+        heeds_upstream: whether a message depends on the link from the host that it is for.
+    """
+
+    heeds_upstream: bool
 
     def allowance(self, elapsed_s: float) -> tuple[float, ...]:
         """What is left of every bound of a request that began `elapsed_s` ago and has cost nothing else."""
@@ -89,17 +101,25 @@ class Decider(Protocol):
     def accepts(self, message: SplitCost) -> bool:
         """Whether a message has the costs that this host reckons with."""
 
+    def reads(self, left: tuple[float, ...]) -> bool:
+        """Whether what a task says is left is of the bounds that this host keeps; () is all of them."""
+
     def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> Decision: ...
 
 
 class OneNumber:
     """What is common to deciders whose messages are one number for each cut."""
 
+    heeds_upstream = False
+
     def __init__(self, num_operators: int) -> None:
         self._num_cuts = num_operators + 1
 
     def accepts(self, message: SplitCost) -> bool:
         return message.cost_s.shape == (self._num_cuts,) and not message.labels
+
+    def reads(self, left: tuple[float, ...]) -> bool:
+        return not left
 
     def allowance(self, elapsed_s: float) -> tuple[float, ...]:
         return ()
@@ -162,4 +182,4 @@ class Scalar:
         return Choice(stop, hop.dst, hop.option(stop) if self._option is None else self._option(hop, stop))
 
     def message(self, child: str) -> Said:
-        return Said(self.costs.astype(np.float32))
+        return Said(told(self.costs))

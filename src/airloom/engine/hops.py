@@ -55,6 +55,10 @@ class Hops:
         self._devices = {device.id: device for device in config.topology.devices}
         self._fixed: dict[tuple[str, str], tuple[float | None, bool]] = {}
 
+    def can_price(self, key: tuple[str, str]) -> bool:
+        """Whether there is such a link, and one back where the result returns."""
+        return key in self._links and (not self._config.result_returns or key[::-1] in self._links)
+
     def price(
         self, key: tuple[str, str], state: LinkState | None, back_state: LinkState | None, load: float = 0.0
     ) -> Hop:

@@ -69,6 +69,10 @@ class Reckoning:
         """What is left of every bound of a request that began `elapsed_s` ago."""
         return self._decider.allowance(elapsed_s)
 
+    def reads(self, left: tuple[float, ...]) -> bool:
+        """Whether what a task says is left is of the bounds that this host keeps."""
+        return self._decider.reads(left)
+
     def charged(self, left: tuple[float, ...], seconds: float) -> tuple[float, ...]:
         """`left` after `seconds` more than were expected."""
         return self._decider.charged(left, seconds)
@@ -124,20 +128,22 @@ class Reckoning:
         return self._priced[dst]
 
     def _forget(self, key: tuple[str, str]) -> bool:
-        """The price of the hop over that link no longer holds; whether it is one that a task may take."""
+        """The price of the hop over that link no longer holds; whether what this host says may depend on it."""
         src, dst = key
         other = dst if src == self._config.device else src
         self._priced.pop(other, None)
         self._decision = None
-        return other in self._nexts
+        return other in self._nexts or self._decider.heeds_upstream
 
     def _decide(self, ahead_s: float) -> None:
         ways = [Way(self._hop(dst, ahead_s), self._said[dst]) for dst in self._nexts if dst in self._said]
         self._decision = self._decider.decide(self._host, ways, self._incoming)
 
-    def _incoming(self, child: str) -> Hop:
-        """The hop from a host upstream to this one, as far as it is known here."""
+    def _incoming(self, child: str) -> Hop | None:
+        """The hop from a host upstream to this one, as far as it is known here; None where none can be used."""
         here = self._config.device
+        if not self._hops.can_price((child, here)):
+            return None
         return self._hops.price((child, here), self.links.get((child, here)), self.links.get((here, child)))
 
     def _message(self, child: str) -> Said:

@@ -17,7 +17,7 @@ from airloom.core.objective import Objective
 from airloom.core.problem import Cuts, Floats, HostCost
 from airloom.core.topology import Topology
 from airloom.engine.bounded import Priced
-from airloom.engine.decision import Choice, Incoming, OneNumber, Said, Way
+from airloom.engine.decision import Choice, Incoming, OneNumber, Said, Way, told
 from airloom.engine.hops import Hop
 from airloom.planner.objective.convex import SHARE
 from airloom.planner.objective.vectors import option_costs
@@ -29,6 +29,8 @@ class Reshaped(OneNumber):
     Args:
         value: the least value of the best-effort sum, to which bounded metrics are held.
     """
+
+    heeds_upstream = True
 
     def __init__(
         self, objective: Objective, topology: Topology, num_operators: int, *, value: float, share: float = SHARE
@@ -99,7 +101,7 @@ class ReshapedDecision:
         return Choice(stop, hop.dst, hop.option(stop))
 
     def message(self, child: str) -> Said:
-        cost_s = self._from(child)[0].astype(np.float32)
+        cost_s = told(self._from(child)[0])
         cost_s[-1] = 0.0
         return Said(cost_s)
 
@@ -107,8 +109,9 @@ class ReshapedDecision:
         """`[L+1]` what is left to pay for a task that comes from `child`, and where to stop."""
         if child not in self._found:
             phi = self._stages
-            if child:
-                carried = self._decider.carried(self._incoming(child), child, self._host)
+            hop = self._incoming(child) if child else None
+            if hop is not None:
+                carried = self._decider.carried(hop, child, self._host)
                 barred: NDArray[np.bool_] = np.logical_or.reduce(np.isinf(carried), axis=0)
                 phi = phi + np.where(barred, 0.0, carried)[:, :, None]
                 allowed = self._allowed & ~barred[:, None]

@@ -21,17 +21,23 @@ WAVE_TIMER = "wave"
 class Speaking:
     """The host's own messages.
 
+    Args:
+        each: whether every host upstream is told something of its own.
+
     Attributes:
         number: of the wave that the next message belongs to.
         sink: index of the host that it started from.
     """
 
-    def __init__(self, config: HostConfig, peers: Peers, outbox: Outbox, graph: bytes, ahead: LookAhead) -> None:
+    def __init__(
+        self, config: HostConfig, peers: Peers, outbox: Outbox, graph: bytes, ahead: LookAhead, *, each: bool = False
+    ) -> None:
         self._config, self._peers, self._out, self._graph, self._ahead = config, peers, outbox, graph, ahead
         self._policy = config.wave
         self.number, self.sink = 0, config.index
         self._update = 0
-        self._said: Said | None = None
+        self._each = each
+        self._said: dict[str, Said] = {}  # what was said last, and to whom; under "" where all hear the same
         self._said_at_s = -np.inf
         self._started: dict[int, int] = {}
 
@@ -40,8 +46,8 @@ class Speaking:
         children = self._peers.children
         if not self._policy.spontaneous or not children:
             return
-        said = say(children[0])
-        if self._said is not None and not _differs(said, self._said, self._policy.cost_change):
+        asked = children if self._each else children[:1]
+        if not any(self._is_news(child, say(child)) for child in asked):
             return
         due_s = self._said_at_s + self._policy.min_interval_s
         if self._out.now_s < due_s:
@@ -58,16 +64,22 @@ class Speaking:
             return
         self._update += 1
         here = self._config.index
+        if source < 0:
+            self._said.clear()
         for child in children:
             said = say(child)
-            if source < 0 and child == children[0]:
-                self._said = said
+            if source < 0 or self._each:
+                self._said[child if self._each else ""] = said
             message = SplitCost(
                 here, self.sink, self.number, self._graph, said.cost_s, self._update, source, said.labels, said.loss
             )
             self._out.add(SendSplitCost(child, message))
         self._said_at_s = self._out.now_s
         self._ahead.said(self._out.now_s)
+
+    def _is_news(self, child: str, said: Said) -> bool:
+        last = self._said.get(child if self._each else "")
+        return last is None or _differs(said, last, self._policy.cost_change)
 
     def next_wave(self, source: int = -1) -> None:
         """This host, the end of the chain, starts another wave."""

@@ -33,11 +33,15 @@ class Tasks:
         cut = frame.cut
         if not 0 <= cut <= self._config.num_operators or not self._is_live_set(frame, parcel):
             return self._out.drop("not the live set of its cut", frame.request, frame.attempt, cut=cut)
+        if not self._wave.reads(frame.left):
+            return self._out.drop("bounds of another objective", frame.request, frame.attempt, cut=cut)
         return self._go_on(frame, parcel, came_from)
 
-    def run_whole(self, frame: Frame, parcel: Parcel) -> None:
-        """The source runs the model itself."""
-        self._execute(frame, parcel, Choice(self._config.num_operators), "")
+    def run_whole(self, frame: Frame, parcel: Parcel, excess: float = 0.0) -> None:
+        """The source runs the model itself; `excess` as of `Choice`."""
+        choice = Choice(self._config.num_operators, excess=excess)
+        self._foresee(frame, choice)
+        self._execute(frame, parcel, choice, "")
 
     def done(self, job: Job, parcel: Parcel) -> None:
         """A stage of the table is over."""
@@ -71,9 +75,7 @@ class Tasks:
         if choice is None or not self._wave.can_run(cut, choice.stop):
             line = f"cannot run operators {cut}..{last - 1} here and nobody downstream can: give it memory or a link"
             return self._post.failure(frame, line)
-        if choice.excess > 0.0:
-            excess, stop = round(choice.excess, 6), choice.stop
-            self._out.emit("bound", {"cut": cut, "stop": stop, "excess": excess}, frame.request, frame.attempt)
+        self._foresee(frame, choice)
         if choice.stop == cut and choice.onward is not None:
             option = choice.option
             frame = msgspec.structs.replace(frame, left=choice.left) if choice.left != frame.left else frame
@@ -83,6 +85,12 @@ class Tasks:
                 self._wave.departed(self._out.now_s)
                 return self._post.send(choice.onward, frame, parcel, mcs=None if option is None else option.mcs)
         return self._execute(frame, parcel, choice, came_from)
+
+    def _foresee(self, frame: Frame, choice: Choice) -> None:
+        """Trace that no way on keeps what is left of the bounds."""
+        if choice.excess > 0.0:
+            data = {"cut": frame.cut, "stop": choice.stop, "excess": round(choice.excess, 6)}
+            self._out.emit("bound", data, frame.request, frame.attempt)
 
     def _execute(self, frame: Frame, parcel: Parcel, choice: Choice, came_from: str) -> None:
         """Decode what came, run operators, code what goes on as the choice has it."""

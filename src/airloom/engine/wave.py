@@ -43,7 +43,8 @@ class Wave(Reckoning):
         self._graph = graph_key(config.profile.graph_digest)
         self._index = {device.id: index for index, device in enumerate(config.topology.devices)}
         self._neighbours = {link.dst for link in config.topology.links if link.src == config.device}
-        self._speaking = Speaking(config, peers, outbox, self._graph, self._ahead)
+        each = self._decider.heeds_upstream
+        self._speaking = Speaking(config, peers, outbox, self._graph, self._ahead, each=each)
         # Of each next host, by the end that it spoke of, the newest wave and update.
         self._heard: dict[str, dict[int, tuple[int, int]]] = {}
         self._early: dict[str, SplitCost] = {}
@@ -74,7 +75,7 @@ class Wave(Reckoning):
         rows = (message.cost_s, *message.labels)
         if self._index.get(src) != message.host or not all(bool((row >= 0).all()) for row in rows):  # also refuses NaN
             return self._out.drop("malformed cost", src=src)
-        if message.source >= len(self._index) or not message.loss >= 1.0:
+        if max(message.source, message.sink) >= len(self._index) or not message.loss >= 1.0:
             return self._out.drop("malformed cost", src=src)
         if src not in self._nexts:
             # News of hosts and their messages travel apart: it may be a next host in a moment.
