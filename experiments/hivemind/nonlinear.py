@@ -2,20 +2,28 @@
 
 Both are planned for the least energy of UE and IAB hosts within a bound on latency, and so is the standard split that
 does not know: a recurrent module that is split once and repeated, an agent whose parameters travel unpriced. Then
-both pay the same prices.
+both pay the same prices. The standard split of a recurrent network may also run all of it on the UE, as it stands,
+for then nothing is fed back.
+
+Machines compare with ours as at ResNet-18, not by the operations a second of these networks: their small products
+read all weights at every step, so that a Raspberry Pi is far from the 13 GFLOP/s that it has at pictures.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from setting import LOADS, Draw, draws, profile, scenario
+from still import LABEL_NBYTES
 
 from airloom.core.objective import Bound, Objective, Term
 from airloom.core.problem import Problem
-from airloom.planner.collaborative import Collaboration
-from airloom.planner.modes import Modes
+from airloom.core.scenario import Load
+from airloom.core.topology import Topology
+from airloom.planner.collaborative import Collaboration, Senders
+from airloom.planner.modes import Modes, Pricer
 from airloom.planner.objective.outcome import Outcome, Unreachable, outcome
 from airloom.planner.objective.solvers import solve_objective
 from airloom.planner.objective.vectors import vectors
@@ -24,6 +32,14 @@ from airloom.planner.recurrent import module_problem
 from airloom.planner.training import Training
 
 DEVICES = ("ue", "gnb")
+BOUND_S = 0.12
+#: QMIX's own hidden size; one episode of 60 steps is a step of training; parameters are merged after each.
+AGENT = "qmix-h64-b1"
+#: Hidden units and episodes in a batch, and steps between merges, that the figure depends on.
+AGENTS = [(hidden, batch) for hidden in (64, 256) for batch in (1, 8, 32)]
+EVERY = (1, 10, 100)
+#: Federated rounds: ResNet-18, batches of 8 pictures; steps of training between two merges.
+ROUNDS = (1, 10, 100, 1000)
 
 
 def objective(bound_s: float) -> Objective:
@@ -40,24 +56,41 @@ def best(problem: Problem, asked: Objective, roles: dict[str, str]) -> Outcome:
         return error.closest
 
 
-def recurrent(draw: Draw, asked: Objective) -> tuple[Outcome, Outcome]:
-    """The unrolled network's plan, and that of one module repeated."""
-    roles = dict(roles_of(draw.topology))
-    module = module_problem(draw.topology, draw.chain, draw.profiles, conditions=draw.conditions)
-    return best(draw.problem(), asked, roles), best(module, asked, roles)
+def without_delays(topology: Topology) -> Topology:
+    """Links that take their bits' time and nothing else, as in the paper's Eq. (10) less its measured overhead."""
+    links = tuple(msgspec.structs.replace(link, delay_s=0.0) for link in topology.links)
+    return msgspec.structs.replace(topology, links=links)
 
 
-def collaborative(draw: Draw, asked: Objective, every: int) -> tuple[Outcome, Outcome]:
-    """An agent's step of training with its parameters' way in the plan, and with it only in the bill."""
+def recurrent(draw: Draw, asked: Objective, *, delays: bool = True) -> tuple[Outcome, Outcome]:
+    """The unrolled network's plan, and the standard one: a module repeated, or all of it on the UE."""
+    topology = draw.topology if delays else without_delays(draw.topology)
+    roles = dict(roles_of(topology))
+    whole = draw.problem(topology=topology)
+    module = best(module_problem(topology, draw.chain, draw.profiles, conditions=draw.conditions), asked, roles)
+    alone = outcome(vectors(whole, asked, roles), (whole.num_operators,) * len(whole.hosts))
+    # Of the two the one that keeps the bound, then the thriftier; where neither keeps it the one that comes closer.
+    standard = min((module, alone), key=lambda o: (not o.meets, o.value if o.meets else o.excess))
+    return best(whole, asked, roles), standard
+
+
+def collaborative(draw: Draw, asked: Objective, every: int, senders: Senders = "stages") -> tuple[Outcome, Outcome]:
+    """A step of training with the parameters' way in the plan, and with it only in the bill."""
     roles = dict(roles_of(draw.topology))
-    training = Training(labels_nbytes=8 * draw.profiles[""].batch, modelled=True)
-    whole = draw.problem(Modes(training=training, collaboration=Collaboration(to="cloud", every=every)))
-    unaware = best(draw.problem(Modes(training=training)), asked, roles)
+    batch = draw.profiles[""]
+    training = Training(labels_nbytes=LABEL_NBYTES * batch.batch, modelled=not batch.optimizer)
+    collaboration = Collaboration(to="cloud", every=every, senders=senders)
+    price = Pricer(
+        draw.topology, draw.profiles, conditions=draw.conditions, result_returns=False,
+        modes=Modes(training=training, collaboration=collaboration),
+    )  # fmt: skip
+    whole = price(draw.chain)
+    unaware = best(price.training(draw.chain).problem, asked, roles)
     return best(whole, asked, roles), outcome(vectors(whole, asked, roles), unaware.solution.stops)
 
 
 def compare(pairs: list[tuple[Outcome, Outcome]]) -> dict[str, Any]:
-    """How much less energy, and time, the aware plan takes; means over all draws, and of those both keep the bound."""
+    """How much less energy, and time, the aware plan takes; means over all draws, aware first."""
     own = np.array([(a.value, a.solution.seconds, a.meets) for a, _ in pairs])
     standard = np.array([(b.value, b.solution.seconds, b.meets) for _, b in pairs])
     return {
@@ -71,12 +104,71 @@ def compare(pairs: list[tuple[Outcome, Outcome]]) -> dict[str, Any]:
     }
 
 
-def figure_19(count: int, bound_s: float, every: int = 1) -> dict[str, Any]:
-    """By load."""
-    asked, found = objective(bound_s), dict[str, Any]()
-    for load in LOADS:
-        what = scenario("mmwave_iab", load)
-        rnn = [recurrent(draw, asked) for draw in draws(what, profile("gru200"), count, seed=5)]
-        agents = [collaborative(draw, asked, every) for draw in draws(what, profile("qmix_agent"), count, seed=6)]
-        found[load] = {"recurrent": compare(rnn), "collaborative": compare(agents)}
-    return found
+def recurrent_by_load(count: int, bound_s: float, *, own_speed: bool = False, delays: bool = True) -> dict[str, Any]:
+    """By load; `own_speed`: machines compare by this network's operations a second."""
+    model, speeds, asked = profile("gru200"), None if own_speed else profile("resnet18"), objective(bound_s)
+    return {
+        load: compare(
+            [
+                recurrent(draw, asked, delays=delays)
+                for draw in draws(scenario("mmwave_iab", load), model, count, seed=5, speeds=speeds)
+            ]
+        )
+        for load in LOADS
+    }
+
+
+def collaborative_under(
+    load: Load, model: str, count: int, bound_s: float, every: int, senders: Senders = "stages"
+) -> dict[str, Any]:
+    asked = objective(bound_s)
+    sample = draws(scenario("mmwave_iab", load), profile(model), count, seed=6, speeds=profile("resnet18"))
+    return compare([collaborative(draw, asked, every, senders) for draw in sample])
+
+
+def figure_19(count: int) -> dict[str, Any]:
+    """By load, for both kinds of models, within 120 ms."""
+    return {
+        "bound_s": BOUND_S,
+        "recurrent": recurrent_by_load(count, BOUND_S),
+        "collaborative": {load: collaborative_under(load, AGENT, count, BOUND_S, 1) for load in LOADS},
+    }
+
+
+def recurrent_sensitivity(count: int) -> dict[str, Any]:
+    """Without the bound, which the standard split cannot keep; without delays; machines by this network's own speed."""
+    free = float("inf")
+    return {
+        "120 ms": recurrent_by_load(count, BOUND_S),
+        "no bound": recurrent_by_load(count, free),
+        "no bound, links without delay": recurrent_by_load(count, free, delays=False),
+        "no bound, machines by this network's operations a second": recurrent_by_load(count, free, own_speed=True),
+        "no bound, by operations a second, without delay": recurrent_by_load(count, free, own_speed=True, delays=False),
+    }
+
+
+def collaborative_sensitivity(count: int, load: Load = "high") -> list[dict[str, Any]]:
+    """Under high load by hidden units, batch, steps between merges, with and without the bound; Eq. (13) literally."""
+    rows = []
+    for hidden, batch in AGENTS:
+        name = f"qmix-h{hidden}-b{batch}"
+        for every in EVERY:
+            row = _sizes(name) | {"model": f"QMIX, {hidden} hidden", "batch": batch, "every": every}
+            row |= {"120 ms": collaborative_under(load, name, count, BOUND_S, every)}
+            rows.append(row | {"no bound": collaborative_under(load, name, count, float("inf"), every)})
+    eq13 = _sizes(AGENT) | {"model": "QMIX, 64 hidden, Eq. (13) literally", "batch": 1, "every": 1}
+    rows.append(
+        eq13
+        | {"120 ms": collaborative_under(load, AGENT, count, BOUND_S, 1, "last")}
+        | {"no bound": collaborative_under(load, AGENT, count, float("inf"), 1, "last")}
+    )
+    for every in ROUNDS:
+        row = _sizes("resnet18-train") | {"model": "ResNet-18, federated", "batch": 8, "every": every, "120 ms": None}
+        rows.append(row | {"no bound": collaborative_under(load, "resnet18-train", count, float("inf"), every)})
+    return rows
+
+
+def _sizes(name: str) -> dict[str, float]:
+    """What weighs against what: parameters, and the input of a batch."""
+    model = profile(name)
+    return {"parameters_kb": sum(w.nbytes for w in model.weights) / 1e3, "input_kb": model.cuts[0].nbytes / 1e3}

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from airloom.config.scenario import load_scenario
 from airloom.core.problem import Problem
 from airloom.core.profile import Profile
 from airloom.core.scenario import Load, Scenario
-from airloom.core.speed import with_class_factors
+from airloom.core.speed import speed_class, with_class_factors
 from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.planner.inputs import load_profile
 from airloom.planner.modes import Modes, Pricer
@@ -66,11 +67,17 @@ class Draw:
         return price(self.chain)
 
 
-def draws(what: Scenario, model: Profile, count: int, *, seed: int, every_s: float = 1.0) -> Iterator[Draw]:
-    """`count` draws, `every_s` apart, while the UE moves and others come and go."""
+def draws(
+    what: Scenario, model: Profile, count: int, *, seed: int, every_s: float = 1.0, speeds: Profile | None = None
+) -> Iterator[Draw]:
+    """`count` draws, `every_s` apart, while the UE moves and others come and go.
+
+    Args:
+        speeds: the profile by which machines compare with ours; None is the model's own (`core.speed`).
+    """
     network = ScenarioNetwork(what, seed=seed)
     profiles = {"": model}
-    topology = with_class_factors(network.topology, profiles)
+    topology = with_class_factors(network.topology, profiles if speeds is None else {"": speeds})
     step = max(1, round(every_s / network.period_s))
     for k in range(count):
         rates = network.rates(k * step)
@@ -82,6 +89,24 @@ def draws(what: Scenario, model: Profile, count: int, *, seed: int, every_s: flo
         yield Draw(topology, conditions, chain(topology, conditions=conditions), profiles)
 
 
+def with_ue(what: Scenario, name: str) -> Scenario:
+    """The scenario with UEs of another class; their radio stays."""
+    power = speed_class(name).power
+    devices = tuple(
+        msgspec.structs.replace(
+            device,
+            speed_class=name,
+            power=msgspec.structs.replace(
+                device.power, idle_w=power.idle_w, busy_w=power.busy_w, source=f"{power.source}; {device.power.source}"
+            ),
+        )
+        if device.role == "ue"
+        else device
+        for device in what.topology.devices
+    )
+    return msgspec.structs.replace(what, topology=msgspec.structs.replace(what.topology, devices=devices))
+
+
 def faster(topology: Topology, role: str, times: float) -> Topology:
     """The topology with the hosts of a role `times` as fast."""
     devices = tuple(
@@ -89,3 +114,24 @@ def faster(topology: Topology, role: str, times: float) -> Topology:
         for device in topology.devices
     )
     return msgspec.structs.replace(topology, devices=devices)
+
+
+def without_limits(topology: Topology) -> Topology:
+    """The topology with memory for every model on every host."""
+    devices = tuple(msgspec.structs.replace(device, memory_bytes=None) for device in topology.devices)
+    return msgspec.structs.replace(topology, devices=devices)
+
+
+def bandwidths(name: str, load: Load, seconds: float, seeds: int) -> dict[str, dict[str, float]]:
+    """What links leave to the UE, Mbit/s, by the label of Table I: mean and deviation over time and networks."""
+    what = scenario(name, load)
+    labels = {(each.src, each.dst): each.label for each in what.links if each.label}
+    sums: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        network = ScenarioNetwork(what, seed=seed)
+        at = {label: network.links.index(link) for link, label in labels.items()}
+        for tick in range(round(seconds / network.period_s)):
+            rates = network.rates(tick)
+            for label, index in at.items():
+                sums.setdefault(label, []).append(float(rates[index]) / 1e6)
+    return {label: {"mean": float(np.mean(v)), "std": float(np.std(v))} for label, v in sums.items()}

@@ -6,10 +6,11 @@ That a simulated request takes what its plan says on such a network is a law tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from setting import LOADS, Draw, draws, faster, profile, scenario
+from setting import LOADS, Draw, draws, faster, profile, scenario, without_limits
 
 from airloom.core.objective import Objective, Term
 from airloom.core.problem import Problem
@@ -27,6 +28,8 @@ SCHEMES = ("ue-only", "cloud-only", "single-split", "airloom")
 UE_AND_IAB = Objective(minimize=(Term(metric="energy", devices=("ue", "gnb")),))
 #: Labels of a batch are one int64 each.
 LABEL_NBYTES = 8
+#: How fast IAB hosts are beside their class.
+IAB_FACTORS = (1.0, 0.5, 0.2, 0.1, 0.05)
 MODELS = ("resnet18", "vgg11", "rcnn")
 #: Fig. 14's factors, and the roles they are of.
 FACTORS, TIERS = (0.1, 0.5, 1.0, 2.0, 10.0, 20.0), {"IAB": "gnb", "core": "mec", "cloud": "cloud"}
@@ -45,7 +48,9 @@ def latencies(problem: Problem) -> dict[str, float]:
 
 def energies(draw: Draw) -> dict[str, float]:
     """Joules of UE and IAB hosts for a step of training under each scheme."""
-    modes = Modes(training=Training(labels_nbytes=LABEL_NBYTES * draw.profiles[""].batch))
+    model = draw.profiles[""]
+    # A profile that was measured without training gets backward times modelled from the forward ones.
+    modes = Modes(training=Training(labels_nbytes=LABEL_NBYTES * model.batch, modelled=not model.optimizer))
     problem, roles = draw.problem(modes), roles_of(draw.topology)
     priced = vectors(problem, UE_AND_IAB, roles)
 
@@ -96,16 +101,35 @@ def figures_11_and_12(count: int) -> dict[str, Any]:
     }
 
 
+def by_speed(count: int) -> dict[str, Any]:
+    """What Airloom takes off the baselines' mean latency with IAB hosts slower than their class, by load and factor."""
+    found: dict[str, Any] = {}
+    for load in LOADS:
+        sample = list(draws(scenario("mmwave_iab", load), profile("resnet18"), count, seed=1))
+        for times in IAB_FACTORS:
+            rows = [latencies(draw.problem(topology=faster(draw.topology, "gnb", times))) for draw in sample]
+            mean = {scheme: float(np.mean([row[scheme] for row in rows])) for scheme in SCHEMES}
+            found.setdefault(load, {})[str(times)] = mean
+    return found
+
+
 def figure_13(count: int) -> dict[str, Any]:
-    """Relative efficiency: cost of the UE alone over the scheme's, the mean over draws and loads."""
+    """Relative efficiency: cost of the UE alone over the scheme's, the mean over draws and loads.
+
+    Inference in seconds; training in joules of UE and IAB hosts, one picture a step, backward times modelled. UEs
+    have memory for all (VGG11's weights and gradients are more than a Raspberry Pi's 1 GiB).
+    """
     found: dict[str, Any] = {}
     for model in MODELS:
-        rows = [
-            latency(draw)
-            for load in LOADS
-            for draw in draws(scenario("mmwave_iab", load), profile(model), count, seed=2)
-        ]
-        found[model] = {scheme: float(np.mean([row["ue-only"] / row[scheme] for row in rows])) for scheme in SCHEMES}
+        for task, cost, number in (("inference", latency, count), ("training", energies, max(5, count // 5))):
+            rows = [
+                cost(replace(draw, topology=without_limits(draw.topology)))
+                for load in LOADS
+                for draw in draws(scenario("mmwave_iab", load), profile(model), number, seed=2)
+            ]
+            found.setdefault(model, {})[task] = {
+                scheme: float(np.mean([row["ue-only"] / row[scheme] for row in rows])) for scheme in SCHEMES
+            }
     return found
 
 
