@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -180,7 +179,7 @@ def compare(
             for scheme in sorted(schemes, key=lambda scheme: scheme.plan is not None):
                 net.pin(scheme.plan)
                 net.apply(restored(setting.topology))
-                time.sleep(_SETTLE_S)
+                net.motion.sleep(_SETTLE_S)
                 before = repaired_nbytes(net.status())
                 came, _ = drive(net, setting, inputs, requests, partial(tell, scheme.title), steps=steps)
                 after = repaired_nbytes(net.status())
@@ -223,6 +222,7 @@ def run_record(
         title=title,
         promise=promise_of(setting.options.contract),
         objective=setting.options.objective,
+        slow_motion=setting.options.slow_motion,
     )
 
 
@@ -247,11 +247,11 @@ def drive(
     Returns:
         What came of the requests, and the changes by the clock as steps, with the request before which they came.
     """
-    outcomes, pending = Outcomes(began_s=time.monotonic()), set[Future[Any]]()
+    outcomes, pending = Outcomes(began_s=net.motion.now_s()), set[Future[Any]]()
     waiting, due, now = list(steps), list(changes), Conditions()
     came: list[Step] = []
     while len(outcomes.requests) < requests or pending:
-        elapsed_s, k = time.monotonic() - outcomes.began_s, len(outcomes.requests)
+        elapsed_s, k = net.motion.now_s() - outcomes.began_s, len(outcomes.requests)
         while due and due[0].at_s <= elapsed_s:
             change = due.pop(0)
             now = merged(now, change)
@@ -266,9 +266,9 @@ def drive(
             pending.add(request)
         else:
             until_s = max(due[0].at_s - elapsed_s, 0.0) if due else None
-            pending = wait(pending, timeout=until_s, return_when=FIRST_COMPLETED).not_done
+            pending = wait(pending, timeout=net.motion.real_s(until_s), return_when=FIRST_COMPLETED).not_done
             tell(len(outcomes.requests) - len(pending), requests)
-    outcomes.ended_s = time.monotonic()
+    outcomes.ended_s = net.motion.now_s()
     return outcomes, came
 
 

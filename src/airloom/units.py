@@ -74,6 +74,16 @@ def parse_seconds(value: str | float, *, where: str = "") -> float:
     return seconds
 
 
+def parse_duration(value: str | float, *, where: str = "") -> float:
+    """As `parse_seconds`; a plain number is of seconds, for what is named after them."""
+    text = str(value).strip()
+    try:
+        plain = float(text)
+    except ValueError:
+        return parse_seconds(value, where=where)
+    return parse_seconds(f"{plain!r} s", where=where)
+
+
 def parse_rate(value: str | float, *, where: str = "") -> float:
     """`"50 Mbit/s"` -> bit/s; must be above 0."""
     rate = _parse(value, _BITS_PER_S, kind="a rate", where=where, usual="Mbit/s")

@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torch-device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--threads", type=int, metavar="N", help="torch's threads (default: the profile's)")
     parser.add_argument("--factor", type=float, default=1.0, help="act as a device this many times slower (default: 1)")
+    parser.add_argument(
+        "--slow-motion",
+        type=float,
+        default=1.0,
+        metavar="K",
+        help="one second takes K, on all hosts alike (default: 1)",
+    )
     parser.add_argument("--repair-rounds", type=int, default=2, metavar="N", help="of a message over udp (default: 2)")
     parser.add_argument(
         "--congestion", default="cubic", metavar="NAME", help="TCP's congestion control (default: cubic)"
@@ -74,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.planner.contract import check_contract
     from airloom.planner.inputs import load_profile
     from airloom.runtime.certs import host_certs
+    from airloom.runtime.motion import Motion
     from airloom.runtime.node import Node, NodeOptions, serve
     from airloom.runtime.places import Address, data_address, parse_address
 
@@ -146,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
         trace=args.trace,
         repair_rounds=args.repair_rounds,
         congestion=args.congestion,
+        slow=Motion(args.slow_motion).slow,
     )
 
     async def main() -> None:

@@ -129,7 +129,7 @@ def show_beside(first: Path, second: Path, *, out: Path | None = None, quiet: bo
     """Print two run folders side by side, unless `quiet`, and write their page; what they come to, and where."""
     from airloom.cli.terminal import Progress, table
     from airloom.files import write_aside
-    from airloom.report.beside import beside, headline, render_beside, shown
+    from airloom.report.beside import beside, headline, render_beside, shown, slowed
     from airloom.report.folder import read_run
     from airloom.units import format_deviation
 
@@ -152,7 +152,7 @@ def show_beside(first: Path, second: Path, *, out: Path | None = None, quiet: bo
             ]
             rows.append([what, *bases, off])
         print(f"\n{table(rows, [scheme.title, found.first, found.second, 'off by'], 'lr')}")
-    print("\nm: measured, ~: modelled. Energy and bytes are for one result.")
+    print(f"\nm: measured, ~: modelled. Energy and bytes are for one result.{slowed(*runs)}")
     return found, page
 
 
@@ -165,6 +165,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.files import write_aside
     from airloom.report.folder import RECORD, read_run
     from airloom.report.page import render_page
+    from airloom.report.summary import slow_line
 
     if len(args.traces) == 2 and all((path / RECORD).is_file() for path in args.traces):
         return _run_beside(args)
@@ -212,6 +213,7 @@ def run(args: argparse.Namespace) -> int:
     if accuracies := accuracy_tables(summary):
         print(f"\n{accuracies}")
     print("\nTimes are measured, predictions and energy modelled; energy and bytes are for one result."
+          f"{slow_line(summary.slow_motion)}"
           if not summary.simulated else "\nSimulated: every number is modelled.")  # fmt: skip
     if summary.truncated_lines:
         print(f"{summary.truncated_lines} trace lines were cut short by a host that was killed.")

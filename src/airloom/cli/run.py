@@ -18,6 +18,7 @@ from airloom.cli.run_scenario import (
     seconds_of,
     simulate_beside,
 )
+from airloom.cli.slow import add_slow_argument, motion_for, slow_of
 
 if TYPE_CHECKING:
     from airloom.deployment import Stats
@@ -28,7 +29,8 @@ examples:
   airloom run run.yaml
   airloom run run.yaml --scheme cloud-only --requests 50 --out runs/cloud --json
   airloom run run.yaml --plan plan.json --inputs pictures.npy
-  airloom run scenario.yaml --seconds 20s --beside-simulation
+  airloom run scenario.yaml --seconds 20 --beside-simulation
+  airloom run scenario.yaml --seconds 8 --slow-motion auto
 
 `airloom init` writes a run file to start from. Each host is a process; the source is this one. The
 run folder holds the traces: `airloom report DIR` shows them. A scenario (docs/scenarios.md) is played
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_contract_arguments(parser, "; in place of the run file's")
     add_objective_arguments(parser, "; in place of the run file's")
     add_ahead_arguments(parser)
+    add_slow_argument(parser)
     add_scenario_run_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("airloom-run"), metavar="DIR", help="the run folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -88,6 +91,9 @@ def _run(args: argparse.Namespace) -> int:
     given = {"scheme": args.scheme, "requests": args.requests, "transport": args.transport}
     config = msgspec.structs.replace(config, **{key: value for key, value in given.items() if value is not None})
     contract, tuned_folder = run_contract(args, config)
+    asked_motion = slow_of(args)
+    if asked_motion != 1.0 and not config.emulate:
+        raise ConfigError("needs `emulate: true`: nothing else can be slowed down", where="--slow-motion")
     if config.requests < 1:
         raise ConfigError(f"at least one request, got {config.requests}", where="--requests")
     if args.plan is not None and args.scheme is not None:
@@ -99,16 +105,19 @@ def _run(args: argparse.Namespace) -> int:
     from airloom.planner.check import require_plan
     from airloom.planner.contract import check_contract
     from airloom.planner.inputs import check_model, load_profile, own_profiles
+    from airloom.playing.crowd import with_ues
 
     if file is None:
-        topology = load_topology(Path(config.topology), result_returns=config.result_returns)
+        topology, alone = load_topology(Path(config.topology), result_returns=config.result_returns), None
     else:
         scenario, seconds = file.scenario, seconds_of(args, file.scenario)
-        topology = scenario.topology
+        alone = with_ues(scenario, 1)
+        topology = alone.topology
     objective = run_objective(args, config, topology)
     profiles = own_profiles(topology)
     if config.profile:
         profiles = {"": load_profile(Path(config.profile)), **profiles}
+        slow = motion_for(asked_motion, topology, profiles, alone) if config.emulate else 1.0
     plan = None
     if args.plan is not None:
         plan = read_value(args.plan, Plan)
@@ -157,6 +166,7 @@ def _run(args: argparse.Namespace) -> int:
                 progress.advance(done - progress.done)
 
             profiles = {"": api.profile(captured, progress=measured), **profiles}
+        slow = motion_for(asked_motion, topology, profiles, alone) if config.emulate else 1.0
     options = DeployOptions(
         transport=config.transport,
         emulate=config.emulate,
@@ -172,6 +182,7 @@ def _run(args: argparse.Namespace) -> int:
         objective=objective,
         forecast=forecast_of(args),
         ask_wave_s=hold_of(args),
+        slow_motion=slow,
     )
     with Progress("measuring what a message costs here"):
         options = options.calibrated()

@@ -60,9 +60,9 @@ def seconds_of(args: argparse.Namespace, scenario: Scenario) -> float:
 
     if args.seconds is None:
         return min(SECONDS, scenario.duration_s or SECONDS)
-    seconds = units.parse_seconds(args.seconds, where="--seconds")
+    seconds = units.parse_duration(args.seconds, where="--seconds")
     if not 0.0 < seconds <= 3600.0:
-        raise ConfigError(f"real time: above 0 and at most an hour, got {args.seconds}", where="--seconds")
+        raise ConfigError(f"above 0 and at most an hour, got {args.seconds}", where="--seconds")
     return seconds
 
 

@@ -78,7 +78,7 @@ def run_scenario(args: argparse.Namespace) -> int:
         raise ConfigError(f"at least one request, got {args.requests}", where="--requests")
     if args.seed is not None and args.seed < 0:
         raise ConfigError(f"must be at least 0, got {args.seed}", where="--seed")
-    seconds = None if args.seconds is None else units.parse_seconds(args.seconds, where="--seconds")
+    seconds = None if args.seconds is None else units.parse_duration(args.seconds, where="--seconds")
     if seconds == 0.0:
         raise ConfigError("no time to simulate", where="--seconds")
     file, scenario = read_scenario(args)
@@ -127,8 +127,12 @@ def run_scenario(args: argparse.Namespace) -> int:
         emit_json(simulation)
     else:
         show(record, simulation)
-        kept = "" if play.keep != "none" else ", without traces"
-        print(f"wrote {args.out}{kept}: `airloom report {args.out}` shows it")
+        kept = (
+            "`airloom report {}` shows it"
+            if play.keep != "none"
+            else "no traces, so no report; {}/simulation.json has it"
+        )
+        print(f"wrote {args.out}: {kept.format(args.out)}")
     if stopped:
         return 130
     return 0 if all(tally.results == tally.requests for tally in simulation.schemes) else 1
@@ -176,6 +180,7 @@ def show(record: RunRecord, simulation: SimulationRecord) -> None:
     """Print what a simulation came to."""
     from airloom.cli.scenario_tables import (
         bandwidth_table,
+        costs_table,
         errors_lines,
         gains,
         placement_table,
@@ -191,6 +196,7 @@ def show(record: RunRecord, simulation: SimulationRecord) -> None:
     if simulation.interrupted:
         print("Interrupted: this is what came of it until then.")
     parts = [schemes_table(simulation), gains(simulation), placement_table(simulation, record.topology)]
+    parts.insert(1, costs_table(simulation))
     for text in (*parts, bandwidth_table(simulation), errors_lines(simulation)):
         if text:
             print(f"\n{text}")

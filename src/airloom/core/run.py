@@ -120,6 +120,7 @@ class RunRecord(Value, frozen=True, dict=True):
         started: UTC, ISO 8601.
         promise: the accuracy that was demanded; None where cuts went raw and whole.
         objective: what requests were to cost little of, and the bounds they were to keep; None is the least latency.
+        slow_motion: seconds of `machine` that one of the network's took; all times are the network's.
     """
 
     model: str
@@ -138,4 +139,5 @@ class RunRecord(Value, frozen=True, dict=True):
     title: str = ""
     promise: Promise | None = None
     objective: Objective | None = None
+    slow_motion: float = 1.0
     schema: int = SCHEMA_VERSION

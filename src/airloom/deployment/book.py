@@ -29,10 +29,10 @@ class Request(Future[Any]):
             coded; None where no tolerance profile says.
     """
 
-    def __init__(self, number: int, withdraw: Callable[[int], None]) -> None:
+    def __init__(self, number: int, withdraw: Callable[[int], None], began_s: float) -> None:
         super().__init__()
         self.number = number
-        self.began = time.monotonic()
+        self.began = began_s
         self.took_s: float | None = None
         self.missing = 0.0
         self.predicted_accuracy: float | None = None
@@ -81,10 +81,17 @@ class Book:
         in_flight: requests under way at once.
         value: what a request's `result()` gives, from the tensors that came.
         withdraw: called with the number of a request that its caller cancels.
+        now_s: the clock that times are of.
     """
 
-    def __init__(self, in_flight: int, value: Callable[[Parcel], Any], withdraw: Callable[[int], None]) -> None:
-        self._in_flight, self._value, self._withdraw = in_flight, value, withdraw
+    def __init__(
+        self,
+        in_flight: int,
+        value: Callable[[Parcel], Any],
+        withdraw: Callable[[int], None],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._in_flight, self._value, self._withdraw, self._now_s = in_flight, value, withdraw, now_s
         self._room = threading.BoundedSemaphore(in_flight)
         self._lock = threading.Lock()
         self._open: dict[int, Request] = {}
@@ -117,7 +124,7 @@ class Book:
                 self._room.release()
                 raise DeploymentError("the deployment was closed")
             number, self._next = self._next, self._next + 1
-            request = self._open[number] = Request(number, self._withdraw)
+            request = self._open[number] = Request(number, self._withdraw, self._now_s())
             if self._first_s is None:
                 self._first_s = request.began
         return request
@@ -134,7 +141,7 @@ class Book:
             request = self._open.pop(number, None)
         if request is None:
             return
-        now = time.monotonic()
+        now = self._now_s()
         request.took_s, request.missing = now - request.began, missing
         request.predicted_accuracy = predicted_accuracy
         value = self._value(outcome) if isinstance(outcome, Parcel) else None

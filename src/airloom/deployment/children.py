@@ -49,6 +49,7 @@ def command_line(setup: Setup, node: NodeCommand, *, work: Path, certs: Path, tr
     line += ["--transport", options.transport, "--trace", str(traces / f"{host}.jsonl")]
     line += ["--factor", repr(setup.factor(host)), "--threads", str(setup.threads)]
     line += ["--repair-rounds", str(options.repair_rounds), "--congestion", options.congestion]
+    line += [] if options.slow_motion == 1.0 else ["--slow-motion", repr(options.slow_motion)]
     line += [] if options.result_returns else ["--result-stays"]
     line += [] if options.training is None else ["--training", str(work / _TRAINING)]
     if options.contract is not None:

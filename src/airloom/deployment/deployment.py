@@ -36,6 +36,7 @@ from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.certs import host_certs
 from airloom.runtime.commands import Ack, HostStatus, LinksChanged, Pin, SetFactor
 from airloom.runtime.launch import Launcher, NodeCommand
+from airloom.runtime.motion import Motion
 from airloom.runtime.places import with_local_addresses
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Deployment:
     Attributes:
         notes: what of this deployment stands for something else, a line each.
         plan: the one that is pinned.
+        motion: the clock that all its times are of.
         folder: where traces and logs are.
 
     Raises:
@@ -81,10 +83,11 @@ class Deployment:
         if plan is not None:
             setup.check_plan(plan)
         self.notes = setup.notes()
+        self.motion = Motion(options.slow_motion)
         self.plan: Plan | None = None
         self._epoch = 0
         self._pinning = threading.Lock()
-        self._book = Book(options.in_flight, partial(value_of, captured), self._withdraw)
+        self._book = Book(options.in_flight, partial(value_of, captured), self._withdraw, self.motion.now_s)
         # What is put on the stack is taken down in the opposite order, also where a later step fails.
         with contextlib.ExitStack() as stack:
             self._temporary = tempfile.TemporaryDirectory(prefix="airloom-")

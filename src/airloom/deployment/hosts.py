@@ -17,6 +17,7 @@ from airloom.engine.events import Finish, TrainingOutcome
 from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.certs import HostCerts
 from airloom.runtime.launch import Emulation, Launcher, NodeCommand
+from airloom.runtime.motion import Motion
 from airloom.runtime.node import Node, NodeOptions
 from airloom.runtime.places import parse_address
 from airloom.runtime.tracefile import TraceWriter
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airloom.nn.training import TrainingExecutor
 
 _LAUNCHED_WAIT_S = 30.0
+_WAVE_S = 3.0  # by then another wave has come, of the network's own time
 
 
 class Hosts:
@@ -97,13 +99,14 @@ class Hosts:
                 trace=self._folder / "traces" / f"{setup.source}.jsonl",
                 repair_rounds=options.repair_rounds,
                 congestion=options.congestion,
+                slow=options.slow_motion,
             ),
             on_finish=self._on_finish,
             on_peer=self._on_peer,
             on_training=self._on_training,
         )
         await self._node.start()
-        await self._wait_ready(_LAUNCHED_WAIT_S if options.launch else options.wait_s)
+        await self._wait_ready(_LAUNCHED_WAIT_S + _WAVE_S * options.slow_motion if options.launch else options.wait_s)
 
     async def close(self) -> None:
         """End requests under way, then every process that was started."""
@@ -138,13 +141,15 @@ class Hosts:
         self._progress(f"starting {', '.join(setup.others)}")
         if options.emulate:
             path = self._folder / "traces" / "relay.jsonl"
-            self._network_trace = TraceWriter(path, "relay", now_s=time.monotonic())
+            self._network_trace = TraceWriter(path, "relay", now_s=Motion(options.slow_motion).now_s())
         self._launcher = Launcher(
             setup.topology,
             setup.others,
             self._command,
             folder=self._folder,
-            emulation=Emulation(links=options.emulate, transport=options.transport, seed=options.seed),
+            emulation=Emulation(
+                links=options.emulate, transport=options.transport, seed=options.seed, slow=options.slow_motion
+            ),
             environment={"OMP_NUM_THREADS": str(setup.threads)},
             on_event=self._network_event,
         )

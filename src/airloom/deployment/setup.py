@@ -27,6 +27,7 @@ from airloom.planner.contract import check_contract
 from airloom.planner.inputs import check_model
 from airloom.planner.pricing import profile_of
 from airloom.runtime.handling import measure_handling
+from airloom.runtime.motion import Motion, slow_enough
 from airloom.units import format_seconds
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class DeployOptions:
         forecast: how links are priced for the moment at which a task will use them; None takes them as measured.
         ask_wave_s: requests ask for fresh tables first and wait for them no longer than that; None asks for none.
         training: what hosts train and how, in place of answering requests.
+        slow_motion: seconds of this machine that one of the emulated network takes (with `emulate` only), so that
+            devices that are faster than this machine can be emulated. All times in and out are the network's.
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -81,12 +84,13 @@ class DeployOptions:
     forecast: ForecastPolicy | None = None
     ask_wave_s: float | None = None
     training: TrainingSpec | None = None
+    slow_motion: float = 1.0
 
     def calibrated(self) -> DeployOptions:
         """These options with `handling_s` measured, where links are emulated; takes two seconds."""
         if not (self.launch and self.emulate):
             return self
-        return dataclasses.replace(self, handling_s=asyncio.run(measure_handling(self.transport)))
+        return dataclasses.replace(self, handling_s=asyncio.run(measure_handling(self.transport)) / self.slow_motion)
 
     def priced(self, topology: Topology) -> Topology:
         """`topology` as planners should see it: every link with the handling of its messages."""
@@ -94,6 +98,25 @@ class DeployOptions:
             return topology
         links = (msgspec.structs.replace(x, overhead_s=x.overhead_s + self.handling_s) for x in topology.links)
         return msgspec.structs.replace(topology, links=tuple(links))
+
+
+def check_speeds(topology: Topology, slow: float = 1.0, *, emulate: bool = True) -> None:
+    """Refuse devices that this machine is too slow to emulate.
+
+    Raises:
+        Infeasible: the fastest one, with the slow motion that it takes.
+    """
+    computing = [device for device in topology.devices if device.computes]
+    fastest = min(computing, key=lambda device: device.factor, default=None)
+    if fastest is None or not emulate or fastest.factor * slow >= 1.0 - 1e-9:
+        return
+    said = f" in slow motion {slow:g}" if slow != 1.0 else ""
+    raise Infeasible(
+        f"{fastest.id} is {1 / (slow * fastest.factor):.3g} times as fast as the profile's machine{said}, which cannot "
+        f"be emulated here: play it in slow motion, --slow-motion {slow_enough(fastest.factor):g}; or profile the "
+        "fastest device, and give the others a speed below 1",
+        device=fastest.id,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,13 +155,10 @@ class Setup:
                 )
         if not self.options.launch and self.options.certs is None:
             raise ConfigError("hosts that run elsewhere admit only whom they know: name the folder of certificates")
-        for device in self.topology.devices:
-            if self.factor(device.id) < 1.0:
-                raise Infeasible(
-                    f"{device.id} is {1 / device.factor:.3g} times as fast as the profile's machine, which cannot be "
-                    "emulated here: profile the fastest device, and give the others a speed below 1",
-                    device=device.id,
-                )
+        slow = Motion(self.options.slow_motion).slow
+        if slow != 1.0 and not (self.options.launch and self.options.emulate):
+            raise ConfigError("only an emulated network can go slower than this machine: leave slow motion out")
+        check_speeds(self.topology, slow, emulate=self.options.launch and self.options.emulate)
 
     @property
     def source(self) -> str:
@@ -190,19 +210,27 @@ class Setup:
         if not self.options.launch:
             return ()
         notes = ["hosts are processes of one machine"]
+        slow = self.options.slow_motion
+        if slow != 1.0:
+            notes.append(
+                f"measured in slow motion, {slow:g} times: network and devices ran {slow:g} times slower, times are "
+                f"divided by that, and so is what this machine adds of its own"
+            )
         if self.options.emulate:
             notes.append("links by a relay")
             notes += [
-                f"{d.id}: compute stretched to {d.factor:g} times" for d in self.topology.devices if d.factor != 1.0
+                f"{d.id}: compute stretched to {d.factor:.3g} times"
+                for d in self.topology.devices
+                if d.factor != 1.0 and d.computes
             ]
         if self.options.handling_s:
             notes.append(f"a message takes {format_seconds(self.options.handling_s)} beside its link here (measured)")
         cores = os.cpu_count() or 1
-        duty = sorted((1.0 / self.factor(d.id) for d in self.topology.devices if d.computes), reverse=True)
+        duty = sorted((1.0 / (slow * self.factor(d.id)) for d in self.topology.devices if d.computes), reverse=True)
         busy = sum(duty[: self.options.in_flight]) * self.threads
         if busy > cores:
             notes.append(
                 f"{busy:.3g} cores may be busy at once, this machine has {cores}: "
-                "hosts will slow each other down; lower in_flight or the devices' speeds"
+                "hosts will slow each other down; lower in_flight or the devices' speeds, or play it in slow motion"
             )
         return tuple(notes)

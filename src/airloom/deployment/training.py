@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class TrainingDeployment(Deployment):
             RequestError: weights did not arrive, or a host went down.
             DeploymentError: a host did not take the plan.
         """
-        spec, began = self.spec, time.monotonic()
+        spec, began = self.spec, self.motion.now_s()
         if step is not None:
             self.step = step
         with self._pinning:
@@ -107,7 +106,7 @@ class TrainingDeployment(Deployment):
         event = TrainingPinned(plan, self.step, old, parcel)
         self._ask("plan", lambda: self._hosts.node.train_by(event), spec)
         self.followed = plan
-        return time.monotonic() - began
+        return self.motion.now_s() - began
 
     def train_step(self, inputs: Sequence[Any], labels: Any) -> Step:
         """One step on a batch (torch tensors or numpy arrays as the graph was captured with).
@@ -118,7 +117,7 @@ class TrainingDeployment(Deployment):
             ConfigError: the inputs or labels are not what the model and the loss take.
             RequestError: the step's one error.
         """
-        began = time.monotonic()
+        began = self.motion.now_s()
         parcel = parcel_of(self.graph, tuple(inputs))
         labels = _array(labels)
         spec = self.spec
@@ -132,7 +131,7 @@ class TrainingDeployment(Deployment):
         outcome = self._ask("step", lambda: self._hosts.node.handle(TrainStep(number, whole)), spec)
         assert outcome.tensors == (LOSS,)  # the engine lets no other result through
         self.step = number + 1
-        return Step(number, float(np.frombuffer(outcome.data[0], dtype="<f8")[0]), time.monotonic() - began)
+        return Step(number, float(np.frombuffer(outcome.data[0], dtype="<f8")[0]), self.motion.now_s() - began)
 
     def state(self) -> State:
         """All weights, buffers and optimiser state as they are now, brought to the source.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
@@ -131,7 +130,7 @@ def play_real(
             moves = network.changes()
             _befall(net, next(moves), setting.topology)
             net.rewind()  # traces have gone on while hosts started, handovers of theirs included
-            time.sleep(_SETTLE_S)
+            net.motion.sleep(_SETTLE_S)
             net.rewind()
             outcomes, steps, refused = _drive(net, scenario, inputs, due, moves, setting.topology, seconds, tell)
             stats, notes = net.stats(), (*notes, *net.notes)
@@ -183,13 +182,13 @@ def _drive(
     tell: Callable[[str, int, int], None],
 ) -> tuple[Outcomes, list[Step], int]:
     """Submit each task when it is due by the clock, and bring about what befalls the network meanwhile."""
-    outcomes, pending, steps = Outcomes(began_s=time.monotonic()), set[Future[Any]](), list[Step]()
+    outcomes, pending, steps = Outcomes(began_s=net.motion.now_s()), set[Future[Any]](), list[Step]()
     refused = 0
     follows = scenario.tasks.kind == "back-to-back"
     move = next(moves, None)
     waiting = sorted(due, reverse=True)
     while waiting or pending:
-        now_s = time.monotonic() - outcomes.began_s
+        now_s = net.motion.now_s() - outcomes.began_s
         if move is not None and move.at_s <= now_s:
             title = _befall(net, move, topology)
             if title:
@@ -211,13 +210,13 @@ def _drive(
         ]
         timeout_s = max(0.0, min(times, default=now_s + 1.0) - now_s)
         if pending:
-            done, pending = wait(pending, timeout=timeout_s, return_when=FIRST_COMPLETED)
-            if follows and done and time.monotonic() - outcomes.began_s < seconds:
-                waiting.append(time.monotonic() - outcomes.began_s)
+            done, pending = wait(pending, timeout=net.motion.real_s(timeout_s), return_when=FIRST_COMPLETED)
+            if follows and done and net.motion.now_s() - outcomes.began_s < seconds:
+                waiting.append(net.motion.now_s() - outcomes.began_s)
         else:
-            time.sleep(min(timeout_s, 0.25))
+            net.motion.sleep(min(timeout_s, 0.25))
         tell("running", len(outcomes.requests) - len(pending), len(due))
-    outcomes.ended_s = time.monotonic()
+    outcomes.ended_s = net.motion.now_s()
     return outcomes, steps, refused
 
 

@@ -14,7 +14,7 @@ from airloom.report.figure import Figure
 from airloom.report.folder import Run, SchemeRun
 from airloom.report.markup import esc, number
 from airloom.report.series import RESULT
-from airloom.report.summary import SchemeSummary
+from airloom.report.summary import SchemeSummary, slow_line
 from airloom.report.tables import html_table
 from airloom.units import format_bytes, format_deviation, format_joules, format_seconds
 
@@ -115,7 +115,9 @@ def beside(first: Run, second: Run) -> Beside:
 
 
 def _said(run: Run) -> str:
-    return "simulated" if run.record is not None and run.record.simulated else "real processes"
+    if run.record is None or run.record.slow_motion == 1.0:
+        return "simulated" if run.record is not None and run.record.simulated else "real processes"
+    return f"real processes, {run.record.slow_motion:g} times slowed"
 
 
 def _scheme(a: SchemeRun, b: SchemeRun, first: SchemeSummary, second: SchemeSummary) -> SchemeBeside:
@@ -192,7 +194,7 @@ def render_beside(found: Beside, first: Run, second: Run) -> str:
         f'<h1>{esc(found.title)}</h1><p class="headline">{esc(headline(found))}</p></header>'
         f"{''.join(sections)}"
         '<p class="key">Every number says where it comes from: plain is measured, <data class="modelled" value="0">'
-        "italic</data> is modelled. Energy is modelled in both.</p>"
+        f"italic</data> is modelled.{slowed(first, second)} Energy is modelled in both.</p>"
         "<footer>Made by <code>airloom report FIRST SECOND</code>.</footer></main></body></html>\n"
     )
 
@@ -215,6 +217,14 @@ def headline(found: Beside) -> str:
             parts.append(f"{scheme.title}'s latency, {found.second} over {found.first}: p50 {format_deviation(p50)}, "
                          f"p95 {format_deviation(p95)}")  # fmt: skip
     return f"{'; '.join(parts)}."
+
+
+def slowed(*runs: Run) -> str:
+    """What measured times are of, where a run was in slow motion; "" where none was."""
+    for run in runs:
+        if run.record is not None and run.record.slow_motion != 1.0:
+            return slow_line(run.record.slow_motion)
+    return ""
 
 
 def remarks(first: Run, second: Run) -> tuple[str, ...]:

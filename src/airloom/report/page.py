@@ -16,7 +16,7 @@ from airloom.report.folder import Run, SchemeRun
 from airloom.report.markup import colour, esc, number
 from airloom.report.scenario import scenario_sections
 from airloom.report.series import RESULT
-from airloom.report.summary import SchemeSummary, Summary, phase_of
+from airloom.report.summary import SchemeSummary, Summary, phase_of, slow_line
 from airloom.units import format_bytes, format_joules, format_percent, format_rate, format_seconds
 
 MAX_DRAWINGS = 4
@@ -52,7 +52,7 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
     key = (
         '<p class="key">Every number says where it comes from: plain is measured, <data class="modelled" '
         'value="0">italic</data> is modelled, and one marked ◇ is published. Energy is modelled from power figures and '
-        "measured times; idle power is left out.</p>"
+        f"measured times; idle power is left out.{esc(slow_line(summary.slow_motion))}</p>"
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -113,7 +113,7 @@ class Gain(Value, frozen=True):
 
 
 class Summary(Value, frozen=True):
-    """What `airloom report --json` prints."""
+    """What `airloom report --json` prints; times of a run in slow motion are the network's, not this machine's."""
 
     model: str
     headline: str
@@ -122,6 +122,17 @@ class Summary(Value, frozen=True):
     schemes: tuple[SchemeSummary, ...]
     simulated: bool = False
     truncated_lines: int = 0
+    slow_motion: float = 1.0
+
+
+def slow_line(slow_motion: float) -> str:
+    """What measured times of a run in slow motion are of; begins with a blank, "" in real time."""
+    if slow_motion == 1.0:
+        return ""
+    return (
+        f" Measured in slow motion, {slow_motion:g} times: times are divided by that, and what the machine itself "
+        f"adds counts 1/{slow_motion:g}."
+    )
 
 
 def _quantile(values: Sequence[float], q: float, basis: Basis) -> Figure | None:
@@ -329,4 +340,5 @@ def summarise(
         schemes=tuple(summaries),
         simulated=record is not None and record.simulated,
         truncated_lines=truncated,
+        slow_motion=1.0 if record is None else record.slow_motion,
     )

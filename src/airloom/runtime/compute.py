@@ -19,6 +19,9 @@ from airloom.core.messages import Parcel
 from airloom.engine.events import Execute, StageDone, StageRaised, Train
 from airloom.errors import ConfigError, StageFailed
 
+#: A slow motion that makes a factor 1 may miss it by that.
+_ROUNDING = 1e-9
+
 
 class Executor(Protocol):
     """Runs operators `start..stop-1` on raw tensor bytes by tensor id; returns the live set of `stop`."""
@@ -66,8 +69,10 @@ class Compute:
     """First in, first out. `deliver` gets `StageDone` or `StageRaised` on the event loop.
 
     Attributes:
-        factor: a stage takes this many times as long as it computes; at least 1.
-        busy_s: seconds spent computing, waiting for the factor included.
+        factor: a stage takes this many times as long as it computes; at least 1 in real time.
+        slow: of the emulation's motion; a stage is held back this many times longer still, and said to have
+            taken as long as its clock says.
+        busy_s: seconds of that clock spent computing, waiting for the factor included.
     """
 
     def __init__(
@@ -76,9 +81,10 @@ class Compute:
         deliver: Callable[[StageDone | StageRaised], None],
         *,
         factor: float = 1.0,
+        slow: float = 1.0,
         name: str = "compute",
     ) -> None:
-        self._executor, self._deliver = executor, deliver
+        self._executor, self._deliver, self.slow = executor, deliver, slow
         self.set_factor(factor)
         self.busy_s = 0.0
         self.stages = 0
@@ -90,8 +96,12 @@ class Compute:
 
     def set_factor(self, factor: float) -> None:
         """Emulate a device `factor` times slower than this machine, from the next stage on."""
-        if not 1.0 <= factor < 1e6:
-            raise ConfigError(f"this machine can stand for one that is 1 to 1e6 times slower, not {factor:g} times")
+        if not (factor * self.slow >= 1.0 - _ROUNDING and factor < 1e6):
+            least = f"{1.0 / self.slow:.3g}"
+            at = f" in slow motion {self.slow:g}" if self.slow != 1.0 else ""
+            raise ConfigError(
+                f"this machine can stand for one that is {least} to 1e6 times slower{at}, not {factor:g} times"
+            )
         self.factor = factor
 
     def start(self) -> None:
@@ -144,9 +154,11 @@ class Compute:
                 event = StageRaised(job.job, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
             else:
                 spent = time.monotonic() - begun
-                if self.factor > 1.0:
-                    time.sleep(max(0.0, begun + self.factor * spent - time.monotonic()))
+                stretched = self.factor * self.slow
+                if stretched > 1.0:
+                    time.sleep(max(0.0, begun + stretched * spent - time.monotonic()))
                     spent = time.monotonic() - begun
+                spent /= self.slow
                 self.busy_s += spent
                 self.stages += 1
                 event = StageDone(job.job, made, spent)

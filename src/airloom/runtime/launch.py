@@ -39,6 +39,7 @@ class Emulation:
     links: bool = True
     transport: Literal["udp", "tcp"] = "udp"
     seed: int = 0
+    slow: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Launcher:
                     hosts=addresses,
                     transport=self.emulation.transport,
                     seed=self.emulation.seed,
+                    slow=self.emulation.slow,
                 )
                 self.relay = await start_relay(spec, on_event=self._on_event)
             tasks = [asyncio.ensure_future(self._start(host, progress)) for host in self.hosts]

@@ -1,7 +1,7 @@
 """A running host: the engine's state machine with sockets, zenoh, an executor's thread and real time.
 
 Everything of a node happens on one event loop; only the executor computes beside it, and zenoh's
-threads hand over to it. Time is the loop's, CLOCK_MONOTONIC.
+threads hand over to it. Time is CLOCK_MONOTONIC, in slow motion as many times slower.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ from airloom.runtime.compute import CodedExecutor, Compute, Executor, TrainingEx
 from airloom.runtime.control import Control
 from airloom.runtime.keys import PairKeys
 from airloom.runtime.metrics import MetricsServer
+from airloom.runtime.motion import Motion
 from airloom.runtime.node_options import NodeOptions, make_transport
 from airloom.runtime.node_status import metrics_of, outgoing_links, status_of
 from airloom.runtime.places import data_address
@@ -82,6 +83,7 @@ class Node:
 
     Attributes:
         links: the outgoing links, as the topology says until they are measured.
+        motion: the clock that it goes by.
     """
 
     def __init__(
@@ -102,12 +104,15 @@ class Node:
         self._on_peer = on_peer or (lambda peer, up: None)
         self.counters: Counter[str] = Counter()
         self.host = Host(config)
-        self.compute = Compute(executor, self.handle, factor=self.options.factor, name=f"{self.id} compute")
+        self.motion = Motion(self.options.slow)
+        self.compute = Compute(
+            executor, self.handle, factor=self.options.factor, slow=self.motion.slow, name=f"{self.id} compute"
+        )
         self.control = Control(self.id, config.topology, certs, self, counters=self.counters)
         self.transport: Transport | None = None
         self._metrics: MetricsServer | None = None
         self._trace: TraceWriter | None = None
-        self._timers = Timers(lambda key: self.handle(TimerFired(key)))
+        self._timers = Timers(lambda key: self.handle(TimerFired(key)), self.motion)
         self._flush: asyncio.TimerHandle | None = None
         self.began_s = time.monotonic()
         self.links = outgoing_links(config)
@@ -132,11 +137,11 @@ class Node:
         self._loop = asyncio.get_running_loop()
         try:
             if self.options.trace is not None:
-                self._trace = TraceWriter(self.options.trace, self.id, now_s=self._loop.time())
+                self._trace = TraceWriter(self.options.trace, self.id, now_s=self.motion.now_s())
                 self._flush_trace()
             self.transport = make_transport(
                 self.options, self.config.own, self.on_message, self.on_link,
-                self.host.repair.allow if self.host.repair.is_needed else None,
+                self.host.repair.allow if self.host.repair.is_needed else None, self.motion,
             )  # fmt: skip
             try:
                 await self.transport.start()
@@ -144,7 +149,7 @@ class Node:
                 host, port = data_address(self.config.own)
                 raise DeploymentError(f"{self.id}: cannot take tensors on {host}:{port}: {error.strerror}") from None
             self.compute.start()
-            self._carry(self.host.start(self._loop.time()))
+            self._carry(self.host.start(self.motion.now_s()))
             await self.control.start()
             if self.options.metrics_port is not None:
                 self._metrics = MetricsServer(
@@ -179,7 +184,7 @@ class Node:
     # --- what the program does ----------------------------------------------------------------------
 
     def submit(self, request: int, parcel: Parcel, deadline_s: float, asked_s: float | None = None) -> None:
-        """Ask for an inference; `deadline_s` on CLOCK_MONOTONIC. The outcome goes to `on_finish`.
+        """Ask for an inference; `deadline_s` on the clock of `motion`. The outcome goes to `on_finish`.
 
         `asked_s` is how much time the caller gave it, where that was some time ago.
         """
@@ -221,7 +226,7 @@ class Node:
 
     def handle(self, event: Event) -> None:
         """Give `event` to the engine and carry out what it asks for."""
-        self._carry(self.host.handle(event, self._loop.time()))
+        self._carry(self.host.handle(event, self.motion.now_s()))
 
     def _carry(self, effects: list[Effect]) -> None:
         # What others wait for first, then what is written down about it.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -26,6 +25,7 @@ from airloom.core.value import Value
 from airloom.errors import AirloomError, ConfigError
 from airloom.files import decode_value
 from airloom.radio.nr.link import NrLink
+from airloom.runtime.motion import Motion
 from airloom.runtime.places import parse_address
 from airloom.runtime.relay_control import (
     Done,
@@ -73,10 +73,10 @@ class Relay:
     """
 
     def __init__(self, spec: RelaySpec) -> None:
-        self.loop = RelayLoop()
+        self.loop = RelayLoop(Motion(spec.slow))
         self._transport = spec.transport
         self._hosts = {host: parse_address(address, where=f"host {host}") for host, address in spec.hosts.items()}
-        self.links = build_links(spec.links, seed=spec.seed, buffer_bytes=spec.buffer_bytes)
+        self.links = build_links(spec.links, seed=spec.seed, buffer_bytes=spec.buffer_bytes, origin_s=self.loop.now_s())
         for given in spec.links:
             self.check(SetLink(src=given.src, dst=given.dst, loss=given.loss))
         pairs = sorted(self.links.keys() | {(dst, src) for src, dst in self.links})
@@ -156,7 +156,7 @@ class Commands:
             case SetHost(host=host, address=address):
                 emulator.set_host(host, address)
             case Rewind():
-                now_s = time.monotonic()
+                now_s = emulator.loop.now_s()
                 for link in emulator.links.values():
                     link.rewind(now_s)
                     self._follow_trace(link)
@@ -172,29 +172,30 @@ class Commands:
         return Done()
 
     def _report(self, link: EmulatedLink) -> None:
-        now_s = time.monotonic()
+        now_s = self._emulator.loop.now_s()
         conditions = Conditions(at_s=now_s, links=(link.state(now_s),))
         self._say(
             Happened(event=Event(at_s=now_s, host="relay", kind="condition", data=msgspec.to_builtins(conditions)))
         )
 
     def _follow_trace(self, link: EmulatedLink) -> None:
-        next_s = link.next_change_s(time.monotonic())
+        next_s = link.next_change_s(self._emulator.loop.now_s())
         if next_s is not None:
             turn = self._following[link] = self._following.get(link, 0) + 1
             self._emulator.loop.call_at(next_s, functools.partial(self._trace_moved, link, turn))
 
     def _trace_moved(self, link: EmulatedLink, turn: int) -> None:
         """A row has ended; `turn` is another one by now where the trace began again."""
-        if turn == self._following[link] and link.next_change_s(time.monotonic()) is not None:
+        if turn == self._following[link] and link.next_change_s(self._emulator.loop.now_s()) is not None:
             self._report(link)
             self._follow_trace(link)
 
 
-def build_links(links: Iterable[Link], *, seed: int, buffer_bytes: int | None) -> dict[Pair, EmulatedLink]:
-    """An `EmulatedLink` for each link, their traces beginning now."""
+def build_links(
+    links: Iterable[Link], *, seed: int, buffer_bytes: int | None, origin_s: float
+) -> dict[Pair, EmulatedLink]:
+    """An `EmulatedLink` for each link, their traces beginning at `origin_s`."""
     built: dict[Pair, EmulatedLink] = {}
-    origin_s = time.monotonic()
     for index, link in enumerate(links):
         place = f"link {link.src}->{link.dst}"
         if (link.src, link.dst) in built:

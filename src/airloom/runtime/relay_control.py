@@ -27,6 +27,7 @@ class RelaySpec(Value, frozen=True):
         seed: every link draws from its own generator, seeded by this and its place in `links`.
         listen: address on which the relay's ports are opened.
         buffer_bytes: drop-tail buffer of every link; None is 0.2 s at its rate, at least 256 KiB.
+        slow: seconds of this machine that one of the links' takes (see `runtime.motion`).
     """
 
     links: tuple[Link, ...]
@@ -35,6 +36,7 @@ class RelaySpec(Value, frozen=True):
     seed: int = 0
     listen: str = "127.0.0.1"
     buffer_bytes: int | None = None
+    slow: float = 1.0
 
 
 class TunSpec(Value, frozen=True):

@@ -11,9 +11,10 @@ import ctypes
 import heapq
 import os
 import select
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from airloom.runtime.motion import REAL, Motion
 
 # Packets due within one nap leave together: at most this late, at a quarter of the wake-ups.
 NAP_S = 0.0002
@@ -47,7 +48,8 @@ class Lateness:
 class RelayLoop:
     """Runs until `stop()`; single-threaded, so nothing in it needs a lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, motion: Motion = REAL) -> None:
+        self.motion = motion
         self._epoll = select.epoll()
         self._on_read: dict[int, Callable[[], None]] = {}
         self._on_write: dict[int, Callable[[], None]] = {}
@@ -74,12 +76,16 @@ class RelayLoop:
             self._epoll.register(fd, mask)
 
     def schedule(self, due_s: float, outlet: Outlet, packet: bytes) -> None:
-        """Hand `packet` to `outlet` at `due_s` of `time.monotonic()`; equal times keep their order."""
+        """Hand `packet` to `outlet` at `due_s` of the emulation's clock; equal times keep their order."""
         heapq.heappush(self._heap, (due_s, self._pushed, outlet, packet))
         self._pushed += 1
 
     def call_at(self, due_s: float, function: Callable[[], None]) -> None:
         self.schedule(due_s, _Call(function), b"")
+
+    def now_s(self) -> float:
+        """Of the emulation's clock."""
+        return self.motion.now_s()
 
     def stop(self) -> None:
         self._running = False
@@ -88,7 +94,7 @@ class RelayLoop:
         while self._running:
             timeout_s: float | None = None
             if self._heap:
-                timeout_s = max(self._heap[0][0] - time.monotonic(), NAP_S)
+                timeout_s = max((self._heap[0][0] - self.now_s()) * self.motion.slow, NAP_S)
             select.select([self._epoll], [], [], timeout_s)
             for fd, mask in self._epoll.poll(0):
                 # A handler before this one may have closed the descriptor.
@@ -103,7 +109,7 @@ class RelayLoop:
         self._epoll.close()
 
     def _release(self) -> None:
-        now_s = time.monotonic()
+        now_s = self.now_s()
         heap, late = self._heap, self.lateness
         batches: dict[int, tuple[Outlet, list[bytes]]] = {}
         while heap and heap[0][0] <= now_s:

@@ -9,7 +9,6 @@ round trip in handshake and window: comparisons of congestion control need `runt
 from __future__ import annotations
 
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -137,7 +136,7 @@ class _Direction:
         return not (self._paused or self._ended) and self._pending_bytes < _PENDING_BYTES
 
     def read(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._loop.now_s()
         room = self._link.stream_room(now_s) if self._in_flight < _IN_FLIGHT_BYTES else 0
         if room == 0:
             self._paused = True

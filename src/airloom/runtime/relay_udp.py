@@ -66,13 +66,13 @@ class UdpPort:
                 nbytes, notes, _, _ = self.socket.recvmsg_into([view], 256)
             except BlockingIOError:
                 return
-            now_s, wall_s = time.monotonic(), time.time()
+            now_s, wall_s, slow = self._loop.now_s(), time.time(), self._loop.motion.slow
             at_s, segment = now_s, nbytes
             for level, kind, data in notes:
                 if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                     seconds, nanos = struct.unpack("qq", data)
                     waited_s = wall_s - (seconds + nanos * 1e-9)
-                    at_s = now_s - min(max(waited_s, 0.0), _LOOK_BACK_S)
+                    at_s = now_s - min(max(waited_s, 0.0), _LOOK_BACK_S) / slow
                 elif level == socket.IPPROTO_UDP and kind == _UDP_GRO:
                     segment = struct.unpack("i", data)[0]
                 elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and self._link is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from airloom.core.messages import Frame, Parcel
 from airloom.errors import MissingExtra, WireError
+from airloom.runtime.motion import REAL, Motion
 from airloom.runtime.transport import Address, OnLink, OnMessage
 from airloom.wire.message import pack_message, unpack_message
 from airloom.wire.receiver import ReceiverLimits
@@ -80,8 +81,11 @@ class TcpTransport:
         congestion: str = "cubic",
         receiver_limits: ReceiverLimits | None = None,
         sender_limits: SenderLimits | None = None,
+        motion: Motion = REAL,
     ) -> None:
+        """What the kernel says of rates and delays is told in the time of `motion`."""
         self.host, self.congestion = host, congestion
+        self._motion = motion
         self._address = address
         self._on_message, self._on_link = on_message, on_link
         self._message_bytes = (receiver_limits or ReceiverLimits()).message_bytes
@@ -208,7 +212,7 @@ class TcpTransport:
         self._count("sent_first_bytes", len(sealed))
         to.connection.write(sealed)
         if self._on_link is not None and to.tell is None:
-            to.tell = self._loop.call_later(_TELL_AFTER_S, self._tell, to)
+            to.tell = self._loop.call_later(_TELL_AFTER_S * self._motion.slow, self._tell, to)
 
     async def _dial(self, to: _Peer) -> None:
         """Keep a connection to the peer for as long as it is one."""
@@ -264,8 +268,8 @@ class TcpTransport:
 
         segments = read(_DATA_SEGS_OUT)
         figures = (
-            8.0 * read(_DELIVERY_RATE) or None,
-            read(_MIN_RTT_US) * 0.5e-6 or None,
+            8.0 * read(_DELIVERY_RATE) * self._motion.slow or None,
+            read(_MIN_RTT_US) * 0.5e-6 / self._motion.slow or None,
             read(_TOTAL_RETRANS) / segments if segments else None,
         )
         if figures != to.told:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from airloom.runtime.motion import REAL, Motion
+
 Key = tuple[object, ...]
 
 
 class Timers:
     """Calls `fire(key)` at the time set for `key`; there is one timer for each key."""
 
-    def __init__(self, fire: Callable[[Key], None]) -> None:
-        self._fire = fire
+    def __init__(self, fire: Callable[[Key], None], motion: Motion = REAL) -> None:
+        self._fire, self._motion = fire, motion
         self._handles: dict[Key, asyncio.TimerHandle] = {}
 
     def start(self, key: Key, at_s: float) -> None:
-        """Fire at `at_s` of the loop's time, and no more when this timer was set to."""
+        """Fire at `at_s` of the emulation's clock, and no more when this timer was set to."""
         self.stop(key)
-        self._handles[key] = asyncio.get_running_loop().call_at(at_s, self._due, key)
+        self._handles[key] = self._motion.call_at(at_s, self._due, key)
 
     def stop(self, key: Key) -> None:
         """Don't fire; a timer that is not set is ignored."""

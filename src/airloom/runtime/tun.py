@@ -85,7 +85,9 @@ class TunRelay:
             raise ConfigError(f"a network lies in 0..{_NETWORKS - 1}, got {spec.network}", where="tun")
         if (spec.forward.src, spec.forward.dst) != (spec.backward.dst, spec.backward.src):
             raise ConfigError("forward and backward must join the same two ends", where="tun")
-        self.links = build_links((spec.forward, spec.backward), seed=spec.seed, buffer_bytes=spec.buffer_bytes)
+        self.links = build_links(
+            (spec.forward, spec.backward), seed=spec.seed, buffer_bytes=spec.buffer_bytes, origin_s=time.monotonic()
+        )
         self._fd, name = _open_device()
         forward, backward = self.links.values()
         (a, b_alias), (b, a_alias) = end_addresses(spec.network)

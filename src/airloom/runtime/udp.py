@@ -9,6 +9,7 @@ from functools import partial
 
 from airloom.core.messages import Allowance, Frame, Parcel
 from airloom.errors import WireError
+from airloom.runtime.motion import REAL, Motion
 from airloom.runtime.transport import Address, OnLink, OnMessage
 from airloom.runtime.udpsocket import UdpSocket
 from airloom.wire.blocks import PACKET_OVERHEAD
@@ -56,15 +57,17 @@ class UdpTransport:
         segmentation: bool = True,
         probe: bool = True,
         allow: AllowFrom | None = None,
+        motion: Motion = REAL,
     ) -> None:
         """`allow` says what may be missing of messages by sender, None nothing.
 
         `partial_bytes` bounds the memory of partial messages of all peers; `buffer_bytes` is the socket's.
+        Rates, delays and times are those of `motion`.
         """
         self.host = host
         self._address = address
         self._on_message, self._on_link = on_message, on_link
-        self._allow = allow
+        self._allow, self._motion = allow, motion
         self._receiver_limits = receiver_limits or ReceiverLimits()
         self._sender_limits = sender_limits
         self._budget = Budget(partial_bytes)
@@ -101,7 +104,7 @@ class UdpTransport:
         self._socket = UdpSocket(self._address, buffer_bytes=self._buffer_bytes, segmentation=self._segmentation)
         self._loop.add_reader(self._socket.fileno(), self._readable)
         for peer in list(self._peers.values()):
-            peer.protocol.sender.start(self._loop.time())
+            peer.protocol.sender.start(self._motion.now_s())
             self._service(peer)
 
     async def close(self) -> None:
@@ -136,7 +139,7 @@ class UdpTransport:
             raise ValueError(f"the key of {peer} is that of {self._by_tag[tag].name}: each link needs its own")
         added = self._peers[peer] = self._by_tag[tag] = _Peer(peer, address, protocol)
         if self._socket is not None and self._loop is not None:
-            protocol.sender.start(self._loop.time())
+            protocol.sender.start(self._motion.now_s())
             self._service(added)
 
     def remove_peer(self, peer: str) -> None:
@@ -159,7 +162,7 @@ class UdpTransport:
         if to is None or self._socket is None or self._loop is None:
             self._count("drop_no_peer")
             return
-        if to.protocol.send(parts, self._loop.time()) is not None:
+        if to.protocol.send(parts, self._motion.now_s()) is not None:
             self._count("sent_messages")
             self._service(to)
 
@@ -198,8 +201,8 @@ class UdpTransport:
             if peer is None:
                 self._count("drop_unknown_peer" if len(data) >= 8 else "drop_malformed")
                 continue
-            now_s = self._loop.time()
-            peer.protocol.datagrams(data, segment, now_s, now_s - age_s)
+            now_s = self._motion.now_s()
+            peer.protocol.datagrams(data, segment, now_s, now_s - age_s / self._motion.slow)
             touched[peer] = None
         for peer in touched:
             self._service(peer)
@@ -209,7 +212,7 @@ class UdpTransport:
         loop = self._loop
         if loop is None or self._socket is None or self._peers.get(peer.name) is not peer:
             return
-        now_s = loop.time()
+        now_s = self._motion.now_s()
         if peer.waiting is None:
             for _ in range(_BURSTS):
                 burst = peer.protocol.poll(now_s)
@@ -235,7 +238,7 @@ class UdpTransport:
             peer.timer.cancel()
             peer.timer = None
         if at_s < float("inf"):
-            peer.timer, peer.timer_s = self._loop.call_at(at_s, self._timer, peer), at_s
+            peer.timer, peer.timer_s = self._motion.call_at(at_s, self._timer, peer), at_s
 
     def _timer(self, peer: _Peer) -> None:
         peer.timer = None
