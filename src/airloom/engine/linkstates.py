@@ -11,14 +11,21 @@ from airloom.core.topology import LinkState
 from airloom.engine.config import HostConfig
 from airloom.engine.events import LinkMeasured
 from airloom.radio.forecast.coherence import Coherence, is_worth
+from airloom.radio.forecast.course import Course, course
 from airloom.radio.forecast.forecaster import Forecaster
 from airloom.radio.forecast.methods import forecaster
 
+#: A course has so many steps, each as long as the link's coherence time, within limits.
+_STEPS = 8
+_LEAST_STEP_S, _STEP_S = 0.005, 0.1
 Key = tuple[str, str]
 
 
 class LinkStates:
     """The links between this host and its neighbours.
+
+    Attributes:
+        taken: how many measurements were.
 
     Args:
         forecasters: by (src, dst), in place of those that the configuration asks for.
@@ -28,6 +35,7 @@ class LinkStates:
         self._static = {
             (link.src, link.dst): link for link in config.topology.links if config.device in (link.src, link.dst)
         }
+        self.taken = 0
         self._change = config.wave.change
         self._figures: dict[Key, LinkState] = {}
         self._priced: dict[Key, LinkState] = {}
@@ -47,6 +55,7 @@ class LinkStates:
             figure is not None and not figure >= 0 for figure in (rate, delay, loss)
         ):  # also refuses NaN
             return None
+        self.taken += 1
         old = self._figures.get(key) or LinkState(src=key[0], dst=key[1])
         self._figures[key] = LinkState(
             src=key[0], dst=key[1],
@@ -90,6 +99,19 @@ class LinkStates:
         if known is None:
             return LinkState(src=key[0], dst=key[1], rate_bps=rate)
         return msgspec.structs.replace(known, rate_bps=rate)
+
+    def course(self, key: Key, now_s: float, ahead_s: float) -> Course:
+        """How the link's rate should go on from now; as it is where forecasting `ahead_s` from now is not worth it."""
+        if self.forecasts and self._is_worth(key, ahead_s):
+            step_s = min(max(self.coherence_s(key) or _STEP_S, _LEAST_STEP_S), _STEP_S)
+            try:
+                return course(self._forecaster(key), now_s, step_s=step_s, steps=_STEPS)
+            except ValueError:  # a forecaster may come from anywhere
+                pass
+        known = self._figures.get(key)
+        return Course(
+            [0.0], [self._static[key].rate_bps if known is None or known.rate_bps is None else known.rate_bps]
+        )
 
     @property
     def forecasts(self) -> bool:

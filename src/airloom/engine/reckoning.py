@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from airloom.core.problem import Option
+import msgspec
+import numpy as np
+
+from airloom.core.problem import Floats, Option
 from airloom.core.topology import LinkState
 from airloom.engine.config import HostConfig
 from airloom.engine.deciders import decider
-from airloom.engine.decision import Choice, Decision, Said, Way
+from airloom.engine.decision import Choice, Decision, LeastLatency, Said, Scalar, Way
+from airloom.engine.foresight import (
+    MOST_CUTS,
+    RATES_BPS,
+    Charge,
+    Foresight,
+    all_departures,
+    charge,
+    departures,
+    message,
+)
 from airloom.engine.hops import Hop, Hops
 from airloom.engine.linkstates import LinkStates
 from airloom.engine.lookahead import LookAhead
@@ -36,10 +49,12 @@ class Reckoning:
         self._hops, self._priced = Hops(config), dict[str, Hop]()
         self._ahead = LookAhead(1 if config.forecast is None else config.forecast.gaps)
         self._decider = decider(config)
+        self._charges: dict[tuple[object, ...], Charge | None] = {}
         self.load = 0.0
         self._nexts: tuple[str, ...] = ()
         self._said: dict[str, SplitCost] = {}  # what each next host said last
-        self._foreseen_s = -float("inf")
+        # What is to be said of times to come, and of which state of things.
+        self._word: tuple[tuple[object, ...], Callable[[str], Said]] | None = None
         self._decision: Decision | None = None
         self._price_host()
 
@@ -63,7 +78,7 @@ class Reckoning:
             left: of each bound of the objective, what may still be spent; () is all of it.
             came_from: the neighbour that sent it, "" where it begins here.
         """
-        return self.decision.choose(cut, left, came_from)
+        return self._decision_at(cut).choose(cut, left, came_from)
 
     def allowance(self, elapsed_s: float = 0.0) -> tuple[float, ...]:
         """What is left of every bound of a request that began `elapsed_s` ago."""
@@ -95,6 +110,10 @@ class Reckoning:
 
     def link(self, src: str, dst: str) -> LinkState | None:
         return self.links.get((src, dst))
+
+    def arrived(self) -> None:
+        """A task has come."""
+        self._ahead.arrived(self._out.now_s)
 
     def departed(self, decided_s: float) -> None:
         """A task leaves for the next host."""
@@ -148,8 +167,73 @@ class Reckoning:
 
     def _message(self, child: str) -> Said:
         """What this host says upstream now, about tasks that come a look-ahead later."""
-        if self.links.forecasts and self._foreseen_s != self._out.now_s:
-            self._foreseen_s = self._out.now_s
-            self._priced.clear()
-            self._decide(self._ahead.message_s)
-        return self.decision.message(child)
+        if not self.links.forecasts:
+            return self.decision.message(child)
+        heard = tuple((dst, said.wave, said.update) for dst, said in self._said.items())
+        state = (self._out.now_s, self.load, self.links.taken, self._nexts, heard)
+        if self._word is None or self._word[0] != state:
+            self._word = state, self._foreseen_word()
+        return self._word[1](child)
+
+    # --- times to come ------------------------------------------------------------------------
+
+    def _decision_at(self, cut: int) -> Decision:
+        """As of now, for a task that is here at `cut`: with every hop as it should be when the task gets to a stop."""
+        ways = self._foreseen(self._ahead.table_s)
+        if not ways:
+            return self.decision
+        departs = departures(self._host, cut)
+        tails = [foresight.tail_s(departs, said) for _, foresight, said in ways]
+        return Scalar(self._host, tails, tuple(hop for hop, _, _ in ways))
+
+    def _foreseen_word(self) -> Callable[[str], Said]:
+        """What is to be said to each neighbour upstream, about tasks that come a look-ahead later."""
+        ways, ahead_s = self._foreseen(self._ahead.message_s), self._ahead.message_s
+        steady = all(foresight.course.is_steady and foresight.back.is_steady for _, foresight, _ in ways)
+        if steady or self._config.num_operators >= MOST_CUTS:
+            # Hops that were priced for a task that is here already are kept for the next one.
+            kept = self._priced, self._decision
+            self._priced = {}
+            self._decide(ahead_s)
+            decision = self.decision
+            self._priced, self._decision = kept
+            return decision.message
+        departs = self._ahead.arrival_s + all_departures(self._host)
+        tails = np.min([foresight.tail_s(departs, said) for _, foresight, said in ways], axis=0)
+        tails[:, : self._host.min_stop] = np.inf
+        tails[:, -1] = 0.0
+        said = Said(message(self._host, tails).astype(np.float32))
+        return lambda child: said
+
+    def _foreseen(self, ahead_s: float) -> list[tuple[Hop, Foresight, Floats]]:
+        """The hops to all next hosts that spoke, and what those said; empty where hops are not foreseen in time."""
+        if not self.links.forecasts or type(self._decider) is not LeastLatency:
+            return []
+        here, now_s = self._config.device, self._out.now_s
+        ways = []
+        for dst in self._nexts:
+            if dst not in self._said:
+                continue
+            found = self._charge(dst)
+            if found is None:
+                return []
+            course, back = (self.links.course(key, now_s, ahead_s) for key in ((here, dst), (dst, here)))
+            said = self._said[dst].cost_s.astype(np.float64)
+            ways.append((self._hop(dst, ahead_s), Foresight(found, course, back), said))
+        return ways
+
+    def _charge(self, dst: str) -> Charge | None:
+        """What the hop to `dst` costs at any rate."""
+        here = self._config.device
+        states = [self.links.get(key) or LinkState(src=key[0], dst=key[1]) for key in ((here, dst), (dst, here))]
+        known = (dst, self.load, *((state.delay_s, state.loss) for state in states))
+        if known not in self._charges:
+            if len(self._charges) > 64:
+                self._charges.clear()
+            slow, fast = (
+                tuple(msgspec.structs.replace(state, rate_bps=rate) for state in states) for rate in RATES_BPS
+            )
+            self._charges[known] = charge(
+                *(self._hops.price((here, dst), out, back, self.load).whole for out, back in (slow, fast))
+            )
+        return self._charges[known]

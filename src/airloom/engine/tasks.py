@@ -33,6 +33,7 @@ class Tasks:
         cut = frame.cut
         if not 0 <= cut <= self._config.num_operators or not self._is_live_set(frame, parcel):
             return self._out.drop("not the live set of its cut", frame.request, frame.attempt, cut=cut)
+        self._wave.arrived()
         if not self._wave.reads(frame.left):
             return self._out.drop("bounds of another objective", frame.request, frame.attempt, cut=cut)
         return self._go_on(frame, parcel, came_from)

@@ -89,6 +89,11 @@ class Play:
         return self.scenario.seed if self.seed is None else self.seed
 
     @property
+    def demanded(self) -> Objective:
+        """What Airloom is asked for; baselines are fast only, and priced by the same metrics."""
+        return self.objective or self.scenario.objective
+
+    @property
     def is_oracle(self) -> bool:
         """Whether hosts know what comes, as `Forecast.method` "perfect" has it."""
         return self.forecast is None and self.scenario.forecast.method == "perfect"
@@ -138,7 +143,9 @@ def play_scheme(
     users = Users(network, ends_s=what.ends_s, count=what.count)
     looks_ahead = what.looks_ahead if own else None
     oracles = _Oracles(what) if own and what.is_oracle else None
-    tally = Tally(topology, lambda src, dst: simulation.rate_bps(src, dst), spike_s=what.spike_s)
+    tally = Tally(
+        topology, lambda src, dst: simulation.rate_bps(src, dst), spike_s=what.spike_s, objective=what.demanded
+    )
     watched = Watched(
         frozenset(ue.id for ue in what.scenario.ues), handover=tally.handover, device_down=tally.device_down
     )
@@ -157,7 +164,7 @@ def play_scheme(
             private_operators=what.private_operators,
             result_returns=what.result_returns,
             contract=what.contract,
-            objective=(what.objective or what.scenario.objective) if own else LATENCY,
+            objective=what.demanded if own else LATENCY,
             forecast=looks_ahead,
             max_in_flight=what.max_in_flight,
             wave=_policy(replan, plans=scheme != "ue-only"),
@@ -200,6 +207,8 @@ class _Oracles:
 
     def __init__(self, what: Play) -> None:
         self._error = what.scenario.forecast.error
+        times = what.scenario.coherence
+        self.tick_s = min(times.access_s, times.backhaul_s, times.wired_s)
         self._rng = np.random.default_rng([what.drawn_from, _ORACLE_STREAM])
         self.rate_at: Callable[[str, str, float], float] = lambda src, dst, at_s: 0.0
 
@@ -208,4 +217,4 @@ class _Oracles:
         return Host(config, forecasters={link: self._oracle(*link) for link in links}, book=book)
 
     def _oracle(self, src: str, dst: str) -> Oracle:
-        return Oracle(lambda at_s: self.rate_at(src, dst, at_s), self._error, self._rng)
+        return Oracle(lambda at_s: self.rate_at(src, dst, at_s), self._error, self._rng, tick_s=self.tick_s)
