@@ -66,6 +66,23 @@ def placed(operators: Mapping[str, float], topology: Topology) -> dict[str, floa
     return found
 
 
+def costs_table(record: SimulationRecord) -> str:
+    """What each metric of the objective came to, and in how many requests its bound was kept."""
+    from airloom.cli.terminal import table
+    from airloom.core.objective import format_amount
+
+    rows = []
+    for tally in record.schemes:
+        for k, cost in enumerate(tally.costs):
+            came = ["–" if x is None else format_amount(cost.name, x) for x in (cost.mean, cost.p95, cost.worst)]
+            bound = kept = ""
+            if cost.limit is not None:
+                bound = f"<= {format_amount(cost.name, cost.limit)}"
+                kept = f"{cost.kept} of {cost.requests}" + (f", {cost.foreseen} foreseen" if cost.foreseen else "")
+            rows.append([tally.title if k == 0 else "", cost.name, *came, bound, kept])
+    return table(rows, ["scheme", "metric", "mean", "p95", "worst", "bound", "kept in"], "llrrrrr") if rows else ""
+
+
 def bandwidth_table(record: SimulationRecord) -> str:
     """What links between nodes left to a UE, mean and deviation, beside what was published."""
     from airloom.cli.terminal import table

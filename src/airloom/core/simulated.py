@@ -6,6 +6,8 @@ in bounded memory. Every number in here is modelled, but for what is named as pu
 
 from __future__ import annotations
 
+import msgspec
+
 from airloom.core.value import SCHEMA_VERSION, Value
 
 
@@ -34,8 +36,30 @@ class Span(Value, frozen=True):
     end_s: float
     requests: int = 0
     mean_s: float | None = None
-    operators: dict[str, float] = {}
+    operators: dict[str, float] = msgspec.field(default_factory=dict)
     handovers: int = 0
+
+
+class MetricTally(Value, frozen=True):
+    """One metric of an objective over a scheme's requests; figures in s, J, bytes or money.
+
+    Attributes:
+        name: as in the objective: "energy@ue".
+        limit: the bound; None for what is only to be small.
+        requests: all of them; one without a result keeps no bound.
+        mean, p95, worst: over those that had a result.
+        kept: requests that had a result within the bound; None without one.
+        foreseen: of the others those that a host sent on knowing that no way kept the bounds.
+    """
+
+    name: str
+    requests: int
+    limit: float | None = None
+    mean: float | None = None
+    p95: float | None = None
+    worst: float | None = None
+    kept: int | None = None
+    foreseen: int = 0
 
 
 class SchemeTally(Value, frozen=True):
@@ -50,6 +74,7 @@ class SchemeTally(Value, frozen=True):
         handovers: changes of a UE's first hop.
         devices_down: hosts that went while it ran.
         spikes: results that took longer than `spike_s`.
+        costs: of each metric of the objective, best effort first; empty where that is the least latency.
         wall_s: how long simulating it took on this machine; the one measured figure.
     """
 
@@ -57,20 +82,21 @@ class SchemeTally(Value, frozen=True):
     title: str
     requests: int
     results: int
-    errors: dict[str, int] = {}
+    errors: dict[str, int] = msgspec.field(default_factory=dict)
     retried: int = 0
     mean_s: float | None = None
     std_s: float | None = None
     quantiles_s: tuple[float, ...] = ()
-    energy_j: dict[str, float] = {}
+    energy_j: dict[str, float] = msgspec.field(default_factory=dict)
     sent_nbytes: float | None = None
     planning_nbytes: float | None = None
     planning_s: float | None = None
-    operators: dict[str, float] = {}
+    operators: dict[str, float] = msgspec.field(default_factory=dict)
     handovers: int = 0
     devices_down: int = 0
     spikes: int = 0
     spans: tuple[Span, ...] = ()
+    costs: tuple[MetricTally, ...] = ()
     wall_s: float = 0.0
 
     def quantile_s(self, share: float) -> float | None:

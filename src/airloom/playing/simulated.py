@@ -86,6 +86,7 @@ def play_simulated(
         started=started.isoformat(timespec="seconds"),
         title=title,
         promise=promise_of(what.contract),
+        objective=None if what.demanded.is_latency else what.demanded,
     )
     simulation = SimulationRecord(
         scenario=what.scenario.name or topology.name,

@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 
 from airloom.core.run import RunRecord, SchemeRecord
-from airloom.core.simulated import SimulationRecord
+from airloom.core.simulated import MetricTally, SimulationRecord
 from airloom.core.trace import Event
 from airloom.errors import ConfigError
 from airloom.files import read_value
+from airloom.report.costs import CostSummary
 from airloom.report.figure import Figure
 from airloom.report.series import Series, read_series
-from airloom.report.summary import Summary, summarise
+from airloom.report.summary import Summary, headline, summarise
 from airloom.report.trace import read_trace, trace_files
 
 RECORD = "run.json"
@@ -50,7 +51,7 @@ class Run:
 
 
 def _with_tallies(summary: Summary, simulation: SimulationRecord, record: RunRecord) -> Summary:
-    """Energy at the rates of each moment, and bytes, as the simulation summed them up; a source is any UE."""
+    """Energy at the rates of each moment, bytes and costs, as the simulation summed them up; a source is any UE."""
     tallies = {tally.name: tally for tally in simulation.schemes}
     ues = {device.id for device in record.topology.devices if device.role == "ue"} | {record.topology.source}
     schemes = []
@@ -65,8 +66,22 @@ def _with_tallies(summary: Summary, simulation: SimulationRecord, record: RunRec
             )
         if tally is not None and tally.sent_nbytes is not None:
             scheme = msgspec.structs.replace(scheme, wire_nbytes=Figure(value=tally.sent_nbytes, basis="modelled"))
+        if tally is not None and tally.costs:
+            costs = tuple(_cost(metric) for metric in tally.costs)
+            scheme = msgspec.structs.replace(scheme, costs=costs)
         schemes.append(scheme)
-    return msgspec.structs.replace(summary, schemes=tuple(schemes))
+    *others, judged = schemes
+    return msgspec.structs.replace(summary, schemes=tuple(schemes), headline=headline(judged, others))
+
+
+def _cost(metric: MetricTally) -> CostSummary:
+    def figure(value: float | None) -> Figure | None:
+        return None if value is None else Figure(value=value, basis="modelled")
+
+    return CostSummary(
+        name=metric.name, requests=metric.requests, limit=metric.limit, mean=figure(metric.mean),
+        p95=figure(metric.p95), worst=figure(metric.worst), kept=metric.kept, foreseen=metric.foreseen,
+    )  # fmt: skip
 
 
 def read_run(paths: Sequence[Path]) -> Run:

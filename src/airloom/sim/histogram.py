@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
+from itertools import accumulate
 
 _STEP = math.log1p(0.002)  # bins this wide, read at their middle: each quantile within 0.1 %
 _LEAST_S = 1e-9
@@ -36,16 +38,23 @@ class Histogram:
         return math.sqrt(self._squares / self.count) if self.count else None
 
     def quantiles(self, shares: list[float]) -> tuple[float, ...]:
-        """The latency that each of `shares` (0 to 1, ascending) of all keep; () of none."""
+        """The value that each of `shares` (0 to 1) of all keep, between two ranks in proportion; () of none."""
         if not self.count:
             return ()
-        found, passed = [], 0
-        bins = iter(sorted(self._bins.items()))
-        index, held = next(bins)
+        bins = sorted(self._bins.items())
+        ends = list(accumulate(held for _, held in bins))
+
+        def ranked(rank: int) -> float:
+            if rank <= 0:
+                return self.least
+            if rank >= self.count - 1:
+                return self.most
+            index, _ = bins[bisect_right(ends, rank)]
+            return min(max(math.exp((index + 0.5) * _STEP), self.least), self.most)
+
+        found = []
         for share in shares:
-            wanted = share * (self.count - 1)
-            while passed + held - 1 < wanted - 1e-9:
-                passed += held
-                index, held = next(bins)
-            found.append(min(max(math.exp((index + 0.5) * _STEP), self.least), self.most))
+            at = share * (self.count - 1)
+            low = ranked(math.floor(at + 1e-9))
+            found.append(low + max(0.0, at - math.floor(at + 1e-9)) * (ranked(math.ceil(at - 1e-9)) - low))
         return tuple(found)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+from airloom.core.objective import LATENCY, Objective
 from airloom.core.simulated import SchemeTally, Span
 from airloom.core.topology import Topology
 from airloom.core.trace import Event
 from airloom.planner.carrying import receive_j_per_bit, send_j_per_bit
+from airloom.sim.costs import CostTally
 from airloom.sim.histogram import Histogram
 
 #: Stretches of time that are kept: when there are twice as many, neighbours become one.
@@ -39,11 +41,20 @@ class Tally:
     Args:
         rate_bps: of a link (src, dst) at the moment, for the energy of its radios.
         spike_s: a result that takes longer is a spike.
+        objective: whose metrics and bounds are counted.
     """
 
-    def __init__(self, topology: Topology, rate_bps: Callable[[str, str], float], *, spike_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        rate_bps: Callable[[str, str], float],
+        *,
+        spike_s: float = 0.1,
+        objective: Objective = LATENCY,
+    ) -> None:
         self._powers = {device.id: device.power for device in topology.devices}
         self._rate_bps, self._spike_s = rate_bps, spike_s
+        self._costs = None if objective.is_latency else CostTally(objective, topology, rate_bps)
         self.took = Histogram()
         self.requests = self.handovers = self.devices_down = 0
         self._errors: Counter[str] = Counter()
@@ -62,6 +73,8 @@ class Tally:
         return self.took.count
 
     def add(self, event: Event) -> None:
+        if self._costs is not None:
+            self._costs.add(event)
         match event.kind:
             case "submit":
                 self.requests += 1
@@ -109,7 +122,7 @@ class Tally:
             planning_s=self._planning_s / self._planned if self._planned else None,
             operators={id: count / results for id, count in sorted(self._operators.items())} if self.results else {},
             handovers=self.handovers, devices_down=self.devices_down, spikes=self._spikes, spans=self._spans(),
-            wall_s=wall_s,
+            costs=() if self._costs is None else self._costs.summary(), wall_s=wall_s,
         )  # fmt: skip
 
     # --- event by event -----------------------------------------------------------------------
