@@ -78,7 +78,7 @@ def run_scenario(args: argparse.Namespace) -> int:
         raise ConfigError(f"at least one request, got {args.requests}", where="--requests")
     if args.seed is not None and args.seed < 0:
         raise ConfigError(f"must be at least 0, got {args.seed}", where="--seed")
-    seconds = None if args.seconds is None else units.parse_seconds(args.seconds, where="--seconds")
+    seconds = None if args.seconds is None else units.parse_duration(args.seconds, where="--seconds")
     if seconds == 0.0:
         raise ConfigError("no time to simulate", where="--seconds")
     file, scenario = read_scenario(args)
@@ -127,7 +127,11 @@ def run_scenario(args: argparse.Namespace) -> int:
         emit_json(simulation)
     else:
         show(record, simulation)
-        kept = "`airloom report {}` shows it" if play.keep != "none" else "no traces, so no report; {}/simulation.json has it"
+        kept = (
+            "`airloom report {}` shows it"
+            if play.keep != "none"
+            else "no traces, so no report; {}/simulation.json has it"
+        )
         print(f"wrote {args.out}: {kept.format(args.out)}")
     if stopped:
         return 130

@@ -207,6 +207,8 @@ class _Oracles:
 
     def __init__(self, what: Play) -> None:
         self._error = what.scenario.forecast.error
+        times = what.scenario.coherence
+        self.tick_s = min(times.access_s, times.backhaul_s, times.wired_s)
         self._rng = np.random.default_rng([what.drawn_from, _ORACLE_STREAM])
         self.rate_at: Callable[[str, str, float], float] = lambda src, dst, at_s: 0.0
 
@@ -215,4 +217,4 @@ class _Oracles:
         return Host(config, forecasters={link: self._oracle(*link) for link in links}, book=book)
 
     def _oracle(self, src: str, dst: str) -> Oracle:
-        return Oracle(lambda at_s: self.rate_at(src, dst, at_s), self._error, self._rng)
+        return Oracle(lambda at_s: self.rate_at(src, dst, at_s), self._error, self._rng, tick_s=self.tick_s)
