@@ -6,9 +6,9 @@ import pytest
 from training_pump import SPEC, TrainingPump, plan_of, profile, star
 
 from airloom.core.messages import Frame, FrameKind, Gap, Mode, Parcel
-from airloom.core.training import LABELS, LOSS, Sharing, TrainingSpec, gradient_id, state_id, weight_of
+from airloom.core.training import LABELS, LOSS, Sharing, TrainingSpec, Word, gradient_id, state_id, weight_of
 from airloom.engine.config import HostConfig
-from airloom.engine.events import FrameArrived, TrainingPinned, TrainStep
+from airloom.engine.events import FrameArrived, GatherState, TrainingPinned, TrainStep
 from airloom.engine.training import lay_out_training, moved_nbytes, moves
 from airloom.engine.training.pieces import PIECE_BYTES, Collector, pieces
 from airloom.errors import ConfigError, DeadlineExceeded, Overloaded, ProfileMismatch, StageFailed
@@ -66,6 +66,72 @@ def test_frames_of_old_epochs_and_duplicates_change_nothing(pump):
     for effect in seen:
         replayed(pump, effect)
     assert len(pump.jobs) == jobs
+
+
+def test_late_words_never_take_a_host_back_a_step(pump):
+    """What asked for weights before a step, and comes again after it, would have a trainer undo that step."""
+    pump.pin(("mec", "cloud"), (3, 6))
+    assert isinstance(pump.gather(), Parcel)
+    words = [e for _, e in pump.frames if e.frame.mode == Mode.TRAINING and e.frame.epoch == 2]
+    assert {e.frame.cut for e in words} >= {Word.MOVE, Word.STATE}
+    assert isinstance(pump.train(batch()), Parcel)
+    jobs, outcomes = len(pump.jobs), len(pump.outcomes)
+    for effect in words:
+        replayed(pump, effect)
+    assert (len(pump.jobs), len(pump.outcomes)) == (jobs, outcomes)
+    # Before the next step the source may ask as often as it has to.
+    count = len(pump.gather().tensors)
+    assert len(pump.gather().tensors) == count
+
+
+def test_a_try_that_failed_may_be_taken_back_and_what_was_late_of_it_may_not(pump):
+    lost = [True]
+    pump.lose = lambda device, effect: device == "cloud" and effect.frame.mode == Mode.TRAINING and bool(lost)
+    assert pump.train(batch()) is None  # cloud has updated, and nobody hears of it
+    pump.wait(11)
+    assert isinstance(pump.outcomes[-1][2], DeadlineExceeded)
+    lost.clear()
+    forwards = [e for _, e in pump.frames if e.frame.mode == Mode.FORWARD]
+    assert isinstance(pump.gather(), Parcel)
+    jobs = len(pump.jobs)
+    for effect in forwards:
+        replayed(pump, effect)
+    assert len(pump.jobs) == jobs
+    assert isinstance(pump.train(batch()), Parcel)
+
+
+def test_asking_again_and_again_asks_the_executor_once(pump):
+    pump.hold = lambda device, effect: getattr(effect, "action", "") == "export"
+    pump.pin(("mec", "cloud"), (3, 6))
+    before = len(pump.jobs)
+    moves = [e for _, e in pump.frames if e.frame.mode == Mode.TRAINING and e.frame.epoch == 2]
+    for effect in moves * 20:
+        replayed(pump, effect)
+    assert len(pump.jobs) == before
+    pump.hold = lambda device, effect: False
+    pump.release()
+    assert pump.outcomes[-1] == ("plan", 2, Parcel())
+    pump.hold = lambda device, effect: getattr(effect, "action", "") == "export"
+    pump.tell("ue", GatherState(0))
+    before = len(pump.jobs)
+    for effect in [e for _, e in pump.frames if e.frame.cut == Word.STATE and e.frame.mode == Mode.TRAINING] * 20:
+        replayed(pump, effect)
+    assert len(pump.jobs) == before
+    pump.hold = lambda device, effect: False
+    pump.release()
+    assert pump.outcomes[-1][0] == "state"
+
+
+def test_a_large_weight_that_stages_share_travels_in_pieces():
+    """The table of a tied embedding is larger than a message may be."""
+    shared = msgspec.structs.replace(profile().weights[0], nbytes=2 * PIECE_BYTES + 5)
+    large = msgspec.structs.replace(profile(), weights=(shared, *profile().weights[1:]))
+    pump = TrainingPump(star(), large, SPEC)
+    pump.pin(("ue", "cloud"), (3, 6))
+    assert isinstance(pump.train(batch()), Parcel)
+    sent = [e.parcel.nbytes for d, e in pump.frames if d == "ue" and e.frame.mode == Mode.VALUES]
+    assert sent == [PIECE_BYTES, PIECE_BYTES, 5]
+    assert [job.parcel.nbytes for d, job in pump.jobs if job.action == "install"] == [shared.nbytes]
 
 
 def test_a_late_frame_of_an_earlier_try_is_dropped(pump):

@@ -77,7 +77,7 @@ class TrainingSource:
             return self._end(StageFailed(line))
         self._out.emit("submit", {"nbytes": event.parcel.nbytes, "deadline_s": self._patience_s}, event.step)
         task.parcel = event.parcel
-        task.attempt = self._last[1] + 1 if self._last[0] == event.step else 0
+        task.attempt = self._next_try(event.step)
         return self._try()
 
     def gather(self, event: GatherState) -> None:
@@ -85,6 +85,8 @@ class TrainingSource:
             return None
         assert self._layout is not None
         task = self._open("state", event.step, event.step)
+        # After tries at that step, before the next: hosts tell what is late by it.
+        task.attempt = self._next_try(event.step)
         wanted = [
             owned_state(self._layout, k, self._config.profile, self._spec) for k in range(len(self._layout.stages))
         ]
@@ -140,7 +142,7 @@ class TrainingSource:
     def on_failure(self, frame: Frame, line: str) -> None:
         """A host cannot go on. What only got lost on its way is worth another try."""
         task = self._current(frame)
-        if task is None or (task.what == "step" and frame.attempt != task.attempt):
+        if task is None or frame.attempt != task.attempt:
             return self._out.drop("late failure", frame.request, frame.attempt)
         if frame.missing_ppm and task.tries < self._spec.attempts:
             return self._again(line)
@@ -213,8 +215,11 @@ class TrainingSource:
             return self._end(StageFailed(f"{self._named(task)}: {', '.join(lacking)} is down"))
         self._start_timer()
         for device in sorted(devices):
-            self._mail.word(device, word, step=task.step, epoch=layout.plan.epoch)
+            self._mail.word(device, word, step=task.step, attempt=task.attempt, epoch=layout.plan.epoch)
         return None
+
+    def _next_try(self, step: int) -> int:
+        return self._last[1] + 1 if self._last[0] == step else 0
 
     def _start_timer(self) -> None:
         self._out.start_timer(self._out.now_s + self._patience_s, TRAINING_TIMER)

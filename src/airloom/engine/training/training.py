@@ -59,11 +59,11 @@ class Training:
         """A message has arrived where it was sent to."""
         match frame.mode, frame.kind:
             case Mode.FORWARD, FrameKind.TASK:
-                return self.stages.on_forward(frame, parcel)
+                return self.stages.steps.on_forward(frame, parcel)
             case Mode.BACKWARD, FrameKind.TASK:
-                return self.stages.on_backward(frame, parcel)
+                return self.stages.steps.on_backward(frame, parcel)
             case Mode.VALUES, FrameKind.TASK:
-                return self.stages.on_values(frame, parcel)
+                return self.stages.steps.on_values(frame, parcel)
             case Mode.PARAMETERS, FrameKind.TASK:
                 return self.stages.on_parameters(frame, parcel)
             case Mode.TRAINING, FrameKind.TASK if frame.cut == Word.MOVE:

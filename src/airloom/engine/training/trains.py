@@ -46,6 +46,13 @@ class Trains:
         self._asked[number] = Asked(train, self._out.now_s, attempt, dst, kind)
         self._out.add(train)
 
+    def is_asked(self, action: TrainAction, dst: str, step: int | None = None) -> bool:
+        """Whether such a job, for `dst`, is under way: asking once more would bring the same."""
+        return any(
+            one.train.action == action and one.dst == dst and step in (None, one.train.step)
+            for one in self._asked.values()
+        )
+
     def over(self, number: int) -> Asked | None:
         """What ended; None where nobody waits for it any more."""
         return self._asked.pop(number, None)
