@@ -24,6 +24,8 @@ from airloom.planner.planning import roles_of
 from airloom.planner.training import Training
 
 SCHEMES = ("ue-only", "cloud-only", "single-split", "airloom")
+#: What they are called for people.
+LABELS = {"ue-only": "UE only", "cloud-only": "cloud only", "single-split": "single split", "airloom": "Airloom"}
 #: What the paper sums in training: UE and IAB hosts.
 UE_AND_IAB = Objective(minimize=(Term(metric="energy", devices=("ue", "gnb")),))
 #: Labels of a batch are one int64 each.
