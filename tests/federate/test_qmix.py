@@ -29,7 +29,7 @@ def _values(run: QMIXRun) -> list[np.ndarray]:
 
 
 def test_qmix_finds_the_optimum_of_the_two_step_game() -> None:
-    """Payoff 8, and table 2b of Rashid et al.: 6.93 and 7.92 at first; 0, 1, 1, 8 in the second matrix."""
+    """Payoff 8; values are the game's own: 7 and 8 a step away, discounted by 0.99, and the second matrix."""
     run = train_qmix(TwoStepGame(), TWO_STEP, np.random.default_rng(3))
     assert run.scores[-1].mean_return == 8.0
     first, safe, risky = _values(run)
@@ -39,11 +39,11 @@ def test_qmix_finds_the_optimum_of_the_two_step_game() -> None:
 
 
 def test_a_sum_settles_for_seven() -> None:
-    """Table 2a of Rashid et al.: VDN's values of the second matrix are -1.87, 2.31, 2.33, 6.51."""
+    """Of 0, 1; 1, 8 a sum of two values comes nearest, in the mean square, with -1.5, 2.5; 2.5, 6.5."""
     settings = msgspec.structs.replace(TWO_STEP, mixing="vdn")
     run = train_qmix(TwoStepGame(), settings, np.random.default_rng(2))
     assert run.scores[-1].mean_return == 7.0
-    np.testing.assert_allclose(_values(run)[2], [[-1.87, 2.31], [2.33, 6.51]], atol=1.0)
+    np.testing.assert_allclose(_values(run)[2], [[-1.5, 2.5], [2.5, 6.5]], atol=0.8)
 
 
 @pytest.mark.parametrize("shared", [True, False])
