@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import airloom
 from airloom.config import load_topology
-from airloom.core.profile import CutSize, OperatorCost, Profile
+from airloom.core.plan import Stage
+from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
 from airloom.core.tolerance import Contract, Tolerance
-from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
-from airloom.errors import ConfigError
+from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Topology
+from airloom.errors import ConfigError, Infeasible, NoRoute
+from airloom.planner.collaborative import Collaboration
 from airloom.planner.decide import decide
 from airloom.planner.modes import Modes, Pricer, chosen_route, planned_chain
 from airloom.planner.phases import predicted_phase
@@ -74,3 +77,46 @@ def test_a_program_plans_a_step_over_a_path_of_its_own(iab: Topology) -> None:
     planned = airloom.plan(PROFILE, iab, runner_ups=0, modes=Modes(training=Training(), route=by_hand))
     assert planned.plan.chain == by_hand
     assert planned.plan.parts[0].name == "forward"
+
+
+def diamond(**hosts: Device) -> Topology:
+    """A UE, two hosts side by side, a cloud; every link both ways."""
+    devices = {
+        "ue": Device("ue", "ue"),
+        "a": Device("a", "gnb"),
+        "b": Device("b", "gnb"),
+        "cloud": Device("cloud", "cloud"),
+    }
+    pairs = [("ue", "a"), ("ue", "b"), ("a", "cloud"), ("b", "cloud")]
+    links = tuple(Link(s, d, rate_bps=1e8, delay_s=0.001) for a, b in pairs for s, d in ((a, b), (b, a)))
+    return Topology(devices=tuple((devices | hosts).values()), links=links, source="ue", sink="cloud")
+
+
+def test_private_operators_and_hosts_that_only_relay_choose_between_paths() -> None:
+    # What is priced link by link is no plan of its own: a relay keeps no private operators.
+    idle = diamond(a=Device("a", "gnb", computes=False), b=Device("b", "gnb", computes=False, factor=9.0))
+    plan, problem = decide(idle, {"": PROFILE}, private_operators=1)
+    assert plan.chain[1] in ("a", "b")
+    assert plan.stops[0] >= 1
+    assert plan.predicted_s == pytest.approx(problem.chain_s(plan.stops))
+    with pytest.raises(Infeasible, match="ue must keep 1 operators and may run none"):
+        decide(diamond(ue=Device("ue", "ue", computes=False)), {"": PROFILE}, private_operators=1)
+
+
+def test_hosts_that_cannot_send_or_get_weights_do_not_bar_the_others() -> None:
+    # Over `a` the UE neither sends parameters nor gets weights, over `b` both.
+    heavy = msgspec.structs.replace(PROFILE, weights=tuple(Weights(1000, (k,), trained=True) for k in range(4)))
+    still = Conditions(links=(LinkState("ue", "a", rate_bps=0.0), LinkState("a", "ue", rate_bps=0.0)))
+    merged = Modes(collaboration=Collaboration(to="a"))
+    before, _ = decide(
+        diamond(), {"": heavy}, modes=Modes(training=Training(modelled=True), route=("ue", "a", "cloud"))
+    )
+    held = msgspec.structs.replace(before, stages=(Stage("s0", "a", 0, 4),))
+    moved = Modes(training=Training(previous=held, modelled=True))
+    for modes in (merged, moved):
+        plan, _ = decide(diamond(), {"": heavy}, conditions=still, modes=modes)
+        assert plan.chain[1] == "b"
+        assert "ue" not in {stage.device for stage in plan.stages}
+    only_ue = diamond(b=Device("b", "gnb", computes=False), cloud=Device("cloud", "cloud", computes=False))
+    with pytest.raises(NoRoute, match="can send parameters to a"):
+        Pricer(only_ue, {"": heavy}, conditions=still, modes=merged)(("ue",))

@@ -126,8 +126,8 @@ def test_bad_requests_are_refused() -> None:
         build_problem(_pair(), ("ue", "mec"), {"": profile()}, private_operators=3)
     with pytest.raises(ConfigError, match="no profile for mec"):
         build_problem(_pair(), ("ue", "mec"), {"ue": profile()})
-    with pytest.raises(Infeasible, match="does not compute"):
-        build_problem(_pair(computes=False), ("ue", "mec"), {"": profile()}, private_operators=1)
+    with pytest.raises(Infeasible, match="ue must keep 1 operators and may run none"):
+        solve(build_problem(_pair(computes=False), ("ue", "mec"), {"": profile()}, private_operators=1))
 
 
 def _tight(ue: int, mec: int, weights: tuple[Weights, ...], operators: int = 2) -> Problem:

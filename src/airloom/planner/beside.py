@@ -44,7 +44,8 @@ def beside(
     topology, modes = price.topology, price.modes
     found: list[Alternative | None] = []
     if tuple(nominal) != plan.chain:
-        usual = _solved(price(nominal), objective, topology, NOMINAL_ROUTE)
+        # As a part: where its hosts cannot serve alone there is no plan on it, and nothing to tell.
+        usual = _solved(price.part(nominal), objective, topology, NOMINAL_ROUTE)
         found.append(usual and msgspec.structs.replace(usual, chain=tuple(nominal)))
     previous = modes.training.previous if modes.training is not None else None
     if previous is not None and previous.chain == plan.chain and len(previous.stops) == len(plan.chain):

@@ -16,7 +16,7 @@ import numpy as np
 
 from airloom.core.objective import Objective
 from airloom.core.problem import Cuts, HopCost, Option, Problem
-from airloom.errors import Infeasible
+from airloom.errors import Infeasible, NoRoute
 from airloom.planner.chain import solve
 from airloom.planner.mesh import Mesh, solve_mesh
 from airloom.planner.objective.outcome import Unreachable
@@ -53,10 +53,14 @@ def best_of(
     objective: Objective | None,
     roles: Mapping[str, str],
 ) -> Route:
-    """The best of paths that come with a lower bound, ascending; of equals the first."""
+    """The best of paths that come with a lower bound, ascending; of equals the first.
+
+    Raises:
+        Infeasible, NoRoute: why the first path leaves no plan, where none does.
+    """
     best: tuple[float, tuple[str, ...]] | None = None
     nearest: tuple[float, tuple[str, ...]] | None = None
-    refused: Infeasible | None = None
+    refused: Infeasible | NoRoute | None = None
     considered, proven = 0, True
     for bound, route in routes:
         if best is not None and bound >= best[0] * (1.0 - _ROUNDING):
@@ -67,7 +71,7 @@ def best_of(
         considered += 1
         try:
             value, excess = _value(price(route), objective, roles)
-        except Infeasible as error:
+        except (Infeasible, NoRoute) as error:
             refused = refused or error
             continue
         if excess > 0.0:

@@ -130,6 +130,13 @@ def _cheapest(problem: Problem, k: int) -> tuple[Solution, ...]:
 
 def infeasible(problem: Problem) -> Infeasible:
     """The error that names the device which lacks the fewest bytes for a plan to exist."""
+    source = problem.hosts[0]
+    if source.min_stop and source.memory_bytes is None and source.last_stop[0] == 0:
+        return Infeasible(
+            f"{source.device} must keep {source.min_stop} operators and may run none: keep none there, or let it "
+            "run them",
+            device=source.device,
+        )
     told = fold(problem)
     reachable = np.zeros(problem.num_operators + 1, dtype=bool)  # cuts that hosts upstream can deliver
     reachable[0] = True

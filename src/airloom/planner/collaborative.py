@@ -57,11 +57,15 @@ def with_parameters(
     conditions: Conditions | None = None,
     framing: Framing = FRAMED,
     choices: Choices | None = None,
+    part: bool = False,
 ) -> Problem:
     """`problem` with what it costs each host to send its parameters to where they are merged.
 
     All weights and buffers travel, without what an optimiser keeps for them; a weight that several
     operators read is sent by the host of the first.
+
+    Args:
+        part: the problem is of a part of a chain, of whose hosts none need be able to send.
 
     Raises:
         ConfigError: no such device, or merges that are less than a step apart.
@@ -70,6 +74,11 @@ def with_parameters(
     hauls = parameter_hauls(
         problem, topology, profile, collaboration, conditions=conditions, framing=framing, choices=choices
     )
+    if all(haul is None for haul in hauls) and not part:
+        raise NoRoute(
+            f"no host of {', '.join(host.device for host in problem.hosts)} can send parameters to {collaboration.to}"
+            f"{' and get them back' if collaboration.both else ''}: name another host or add links"
+        )
     hosts = []
     for host, haul in zip(problem.hosts, hauls, strict=True):
         if haul is None:
@@ -94,7 +103,7 @@ def parameter_hauls(
     """For each host what travels for its operators, a step's share; None where there is no way.
 
     Raises:
-        As `with_parameters`.
+        ConfigError: as `with_parameters`.
     """
     if collaboration.every < 1:
         raise ConfigError(f"merges are at least 1 step apart, got {collaboration.every}", where="--every")
@@ -115,9 +124,4 @@ def parameter_hauls(
             home = hauler.haul(collaboration.to, host.device, messages)
             haul = None if home is None else haul + home
         found.append(None if haul is None else scaled(haul, 1.0 / collaboration.every))
-    if all(haul is None for haul in found):
-        raise NoRoute(
-            f"no host of {', '.join(host.device for host in problem.hosts)} can send parameters to {collaboration.to}"
-            f"{' and get them back' if collaboration.both else ''}: name another host or add links"
-        )
     return tuple(found)

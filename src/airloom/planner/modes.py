@@ -59,14 +59,17 @@ class Pricer:
     choices: Choices | None = None
     modes: Modes = field(default_factory=Modes)
 
-    def __call__(self, chain: Sequence[str]) -> Problem:
+    def __call__(self, chain: Sequence[str], *, part: bool = False) -> Problem:
         """The problem of a path, source first.
+
+        Args:
+            part: it is a part of a path, whose hosts need not be able to serve alone.
 
         Raises:
             ConfigError: training under an accuracy floor.
             As `build_problem`, `training_costs` and `with_parameters`.
         """
-        problem = self.plain(chain) if self.modes.training is None else self.training(chain).problem
+        problem = self.plain(chain) if self.modes.training is None else self.training(chain, part=part).problem
         if self.modes.collaboration is None:
             return problem
         return with_parameters(
@@ -77,7 +80,12 @@ class Pricer:
             conditions=self.conditions,
             framing=self.framing,
             choices=self.choices,
+            part=part,
         )
+
+    def part(self, chain: Sequence[str]) -> Problem:
+        """The problem of a part of a path."""
+        return self(chain, part=True)
 
     def plain(self, chain: Sequence[str]) -> Problem:
         """The problem of plain requests."""
@@ -93,7 +101,7 @@ class Pricer:
             choices=self.choices,
         )
 
-    def training(self, chain: Sequence[str]) -> TrainingCosts:
+    def training(self, chain: Sequence[str], *, part: bool = False) -> TrainingCosts:
         """The costs of a step of training."""
         if self.contract is not None:
             raise ConfigError("an accuracy floor is for requests: training repairs everything", where="--min-accuracy")
@@ -106,6 +114,7 @@ class Pricer:
             framing=self.framing,
             private_operators=self.private_operators,
             choices=self.choices,
+            part=part,
         )
 
     def parts(self, chain: Sequence[str], stops: Sequence[int], predicted_s: float) -> tuple[PlanPart, ...]:
@@ -212,6 +221,7 @@ def chosen_route(price: Pricer, objective: Objective | None) -> tuple[Route, tup
         objective=objective,
         roles=roles_of(topology),
         separable=price.contract is None,
+        part=price.part,
     )
     return route, nominal
 

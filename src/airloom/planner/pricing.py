@@ -13,7 +13,7 @@ from airloom.core.profile import Profile
 from airloom.core.speed import UNKNOWN
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Device, DeviceState, Link, LinkState, Power, Topology
-from airloom.errors import ConfigError, Infeasible, NoRoute, ProfileMismatch
+from airloom.errors import ConfigError, NoRoute, ProfileMismatch
 from airloom.planner.carrying import NO_POWER, Way, carry, carry_all_s, radio_all_j, ways
 from airloom.planner.coded import Terms, coded_options, relayed_options
 from airloom.planner.contract import check_contract, hop_floors, runs_rest
@@ -225,7 +225,6 @@ def build_problem(
         ProfileMismatch: two profiles, or a profile and the contract's, are of different models.
         NoRoute: two neighbours of the chain have no link, or none back.
         ConfigError: more operators are private than there are.
-        Infeasible: operators are private and the source does not compute.
     """
     used = [profile_of(id, profiles) for id in chain]
     first = used[0]
@@ -236,8 +235,6 @@ def build_problem(
             f"{private_operators} operators cannot stay on {chain[0]}: {first.model} has {first.num_operators}"
         )
     devices = [topology.device(id) for id in chain]
-    if private_operators and not devices[0].computes:
-        raise Infeasible(f"{chain[0]} must keep {private_operators} operators and does not compute", device=chain[0])
     links = {(link.src, link.dst): link for link in topology.links}
     moved = conditions or Conditions()
     states = {(state.src, state.dst): state for state in moved.links}

@@ -33,15 +33,18 @@ def best_route(
     objective: Objective | None = None,
     roles: Mapping[str, str] | None = None,
     separable: bool = True,
+    part: Price | None = None,
 ) -> Route:
     """The path on which the plan that `objective` asks for is best.
 
     Args:
         ways: next hops to choose between, as from `route.feasible_next_hops` or `every_next_hop`.
-        price: prices a path; asked for pairs of neighbours too.
+        price: prices a path.
         objective: None is the least latency.
         roles: by device id, as objectives need them.
         separable: whether a hop costs the same on every path; with an accuracy floor it does not.
+        part: prices the source alone and pairs of neighbours, which need not be able to serve requests; `price` too
+            where it is None.
 
     Raises:
         Infeasible: on no path the limits leave a plan.
@@ -49,8 +52,9 @@ def best_route(
     few = list(itertools.islice(simple_routes(source, ways), candidates.MOST_ROUTES + 1))
     if len(few) == 1:
         return Route(few[0], 1)
+    pairs = price if part is None else part
     if separable and (objective is None or objective.is_latency):
-        found = solve_mesh(mesh_of(source, ways, price), (source,)).sources[source]
+        found = solve_mesh(mesh_of(source, ways, pairs), (source,)).sources[source]
         return Route(found.chain, count_routes(source, ways), found.gap == 0.0)
     if len(few) <= candidates.MOST_ROUTES:
         return best_of(((-np.inf, route) for route in few), price, objective, roles or {})
@@ -58,7 +62,7 @@ def best_route(
         best = best_of(((-np.inf, route) for route in few[: candidates.MOST_ROUTES]), price, objective, roles or {})
         return dataclasses.replace(best, proven=False)
     asked = Objective() if objective is None else objective
-    plain = mesh_of(source, ways, lambda path: scalar_problem(price(path), asked, roles or {}))
+    plain = mesh_of(source, ways, lambda path: scalar_problem(pairs(path), asked, roles or {}))
     if mesh_is_acyclic(source, ways):
         return best_of(routes_by_cost(plain, source), price, objective, roles or {})
     # No plan is worth less than the best without bounds: whoever comes to that is proven.

@@ -110,10 +110,14 @@ def training_costs(
     framing: Framing = FRAMED,
     private_operators: int = 0,
     choices: Choices | None = None,
+    part: bool = False,
 ) -> TrainingCosts:
     """The costs of a step of training on a chain of hosts, source first.
 
     Memory holds weights, their gradients, what the optimiser keeps, and what operators make, kept for the way back.
+
+    Args:
+        part: the chain is a part of one, so that its hosts together need not be able to get all weights.
 
     Raises:
         UserError: a profile has no backward times and was measured, so that nothing is assumed.
@@ -147,7 +151,7 @@ def training_costs(
         hosts.append(_with_moves(host, haul, blocked))
         moves.append(haul)
         lost &= blocked
-    if training.previous is not None and lost.any():
+    if training.previous is not None and lost.any() and not part:
         op = int(lost.argmax())
         raise NoRoute(
             f"{holders(training.previous, first)[op]} has the weights of operator {op} and cannot be reached: bring it "
