@@ -131,3 +131,9 @@ def test_a_reader_that_leaves_is_no_error(argv: list[str]) -> None:
         child.stdout.close()
         assert child.stderr.read() == ""
         assert child.wait() == 141
+
+
+def test_a_value_that_begins_with_a_dash_is_refused_for_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = str(ROOT / "examples" / "scenarios" / "handover.yaml")
+    assert cli.main(["simulate", scenario, "--seconds", "-5s"]) == 2
+    assert "--seconds: a time cannot be negative, got '-5s'" in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_a_dry_run_checks_bounds(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert call(capsys, *PLAN, "--minimize", "energy", "--require", BOUND, "--json", file)[0] == 0
     code, out, _ = call(capsys, *PLAN, "--dry-run", file)
     assert code == 0
-    assert out.rstrip().endswith("and keeps its bounds")
+    assert out.rstrip().endswith("; its bounds are kept")
     code, _, err = call(capsys, *PLAN, "--dry-run", file, "--set", "link=ue->gnb,rate=20 Mbit/s")
     assert code == 2
     assert "costs: latency comes to " in err
@@ -164,3 +164,16 @@ def test_options_stand_in_place_of_the_run_files_keys(
     code, _, err = call(capsys, *argv, "--minimize", "energy@nobody")
     assert code == 2
     assert err.startswith("airloom: --minimize: no device or role 'nobody'")
+
+
+def test_the_way_out_of_a_broken_bound_is_for_the_same_check(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    argv = ["plan", str(folder / "resnet20.json"), str(folder / "objectives.yaml"), "--keep-on-ue", "6"]
+    assert call(capsys, *argv, "--require", "latency<=50ms", "--json", str(plan))[0] == 0
+    change = "link=ue->gnb,rate=20 Mbit/s"
+    code, _, err = call(capsys, *argv, "--dry-run", str(plan), "--set", change)
+    assert code == 2
+    assert f"--keep-on-ue 6 --set '{change}' " in err
+    assert "--require" in err

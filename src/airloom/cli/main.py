@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -98,6 +99,18 @@ def _unknown(name: str) -> UserError:
     return UserError(f"no command {name!r}: {remedy}")
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--seconds -5s` as `--seconds=-5s`: argparse takes what begins with a dash for an option; the value is refused by
+    whoever reads it, with its reason."""
+    found: list[str] = []
+    for word in argv:
+        if re.match(r"-\.?\d", word) and found and re.fullmatch(r"--[a-z][a-z0-9-]*", found[-1]):
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
+
+
 def dispatch(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); errors pass through."""
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -117,7 +130,7 @@ def dispatch(argv: Sequence[str]) -> int:
     name, *rest = argv
     if name not in COMMANDS:
         raise _unknown(name)
-    args = build_parser(name).parse_args(rest)
+    args = build_parser(name).parse_args(_joined(rest))
     return int(load(name).run(args) or 0)
 
 

@@ -34,15 +34,25 @@ def dry_run(args: argparse.Namespace, topology: Topology, profile: Profile) -> i
         broken, unchecked = _broken(args, plan, objective, topology, profile)
         mistakes += broken
     if mistakes:
-        options = _written(objective)
+        options = _kept(args) + _written(objective)
         again = f"mend it, or plan again: `airloom plan {args.profile} {args.topology}{options} --json {path}`"
         lines = [*mistakes, f"{len(mistakes)} mistakes: {again}"] if len(mistakes) > 1 else [f"{mistakes[0]}: {again}"]
         for line in lines:
             print(f"airloom: {path}: {line}", file=sys.stderr)
         return 2
-    kept = "" if objective is None or not objective.require else unchecked or ", and keeps its bounds"
-    print(f"{path}: {len(plan.stages)} stages of {plan.model} can run on {' '.join(plan.chain) or topology.name}{kept}")
+    kept = "" if objective is None or not objective.require else unchecked or "; its bounds are kept"
+    stages = "1 stage" if len(plan.stages) == 1 else f"{len(plan.stages)} stages"
+    print(f"{path}: {stages} of {plan.model} can run on {' '.join(plan.chain) or topology.name}{kept}")
     return 0
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """The options that say for what the check was, so that planning again is for the same."""
+    import shlex
+
+    parts = [] if args.keep_on_ue == "0" else ["--keep-on-ue", args.keep_on_ue]
+    parts += [part for change in args.set for part in ("--set", change)]
+    return f" {shlex.join(parts)}" if parts else ""
 
 
 def _written(objective: Objective | None) -> str:

@@ -117,8 +117,14 @@ def speed_line(record: SimulationRecord) -> str:
     each = record.seconds * len(record.schemes)
     return (
         f"simulated {format_seconds(each)} in {format_seconds(wall_s)} (measured): "
-        f"{results / wall_s if wall_s else 0.0:.0f} requests/s, {each / wall_s if wall_s else 0.0:.0f} times real time"
+        f"{_few(results, wall_s)} requests/s, {_few(each, wall_s)} times real time"
     )
+
+
+def _few(amount: float, seconds: float) -> str:
+    """A rate with two digits below ten and none after the point above."""
+    rate = amount / seconds if seconds else 0.0
+    return f"{rate:.0f}" if rate >= 9.95 else f"{rate:.2g}"
 
 
 def gains(record: SimulationRecord) -> str:

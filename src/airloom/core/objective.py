@@ -135,11 +135,13 @@ def parse_bound(text: str, *, where: str = "--require") -> Bound:
 
 
 def _metric(text: str, where: str) -> tuple[Metric, tuple[str, ...]]:
-    name, _, rest = text.strip().partition("@")
+    name, place, rest = text.strip().partition("@")
     devices = tuple(device.strip() for device in rest.split(",") if device.strip())
     for metric in METRICS:
         if metric == name.strip():
             if metric == "latency" and devices:
                 raise ConfigError("latency is that of the whole request: leave the devices out", where=where)
+            if place and not devices:
+                raise ConfigError(f"which devices or roles? write {metric}@ue, or leave the @ out", where=where)
             return metric, devices
     raise ConfigError(f"no metric {name.strip()!r}: there are {', '.join(METRICS)}", where=where)

@@ -72,7 +72,12 @@ _ALL = (
         machine="Raspberry Pi 4 Model B, 4 Cortex-A72 at 1.8 GHz",
         resnet18_s=0.12312,
         resnet50_s=0.26283,
-        power=Power(idle_w=2.7, busy_w=3.7, source="540 mA idle, 1280 mA with 4 cores busy at 5 V (pidramble.com)"),
+        power=Power(
+            idle_w=1.6,
+            busy_w=3.4,
+            source="Pi 4 Model B rev 1.4 at 1.8 GHz, at the wall: 1.6 W idle, 5.0 W with stress-ng on all cores "
+            "(J. Geerling, github.com/geerlingguy/sbc-reviews, issue 4)",
+        ),
         source=f"4 threads, {_NCNN}",
     ),
     SpeedClass(
@@ -119,7 +124,8 @@ _ALL = (
         power=Power(
             idle_w=3.1,
             busy_w=10.0,
-            source="as macbook-air-m1",
+            source="idle: 49.9 Wh for 16 h of browsing at 150 nits (notebookcheck), so 3.1 W at most; "
+            "busy: the 10 W that the Air's M1 is made to shed (Les Numeriques)",
         ),
         price_per_s=0.34 / 3600,
         source=f"MacBook Pro with the same M1, GPU, {_NCNN_FP16}; {_C5}",

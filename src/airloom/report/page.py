@@ -14,7 +14,7 @@ from airloom.report.draw_timeline import Expected, Mark, draw_timeline
 from airloom.report.draw_topology import draw_topology
 from airloom.report.folder import Run, SchemeRun
 from airloom.report.markup import colour, esc, number
-from airloom.report.scenario import scenario_sections
+from airloom.report.scenario import coloured, scenario_sections
 from airloom.report.series import RESULT
 from airloom.report.summary import SchemeSummary, Summary, phase_of, slow_line
 from airloom.units import format_bytes, format_joules, format_percent, format_rate, format_seconds
@@ -40,7 +40,7 @@ def render_page(run: Run, summary: Summary | None = None) -> str:
         "" if run.simulation else _timeline(run, scheme, judged),
         _section("Stages", "Operators as each host ran them, beside what the profile predicts.",
                  tables.stages_table(
-                     summary.schemes, scheme.series.chain, record.operators if record else (),
+                     summary.schemes, _colours(run, summary, scheme.series.chain), record.operators if record else (),
                      simulated=summary.simulated,
                  )),
         _section("Bytes", "On the wire over the whole run, framing included.", tables.bytes_table(summary.schemes)),
@@ -78,6 +78,13 @@ def _scenario(run: Run, summary: Summary) -> list[str]:
     if run.simulation is None or run.record is None:
         return []
     return [_section(*parts) for parts in scenario_sections(run.simulation, run.record.topology, summary.judged)]
+
+
+def _colours(run: Run, summary: Summary, chain: Sequence[str]) -> Sequence[str]:
+    """Devices in the order of their colours, the same in every part of the page."""
+    if run.simulation is None or run.record is None:
+        return chain
+    return coloured(run.simulation, run.record.topology, summary.judged) or chain
 
 
 def _cards(summary: Summary, judged: SchemeSummary) -> str:

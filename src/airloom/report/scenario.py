@@ -47,6 +47,14 @@ def scenario_sections(record: SimulationRecord, topology: Topology, judged: str)
     return sections
 
 
+def coloured(record: SimulationRecord, topology: Topology, judged: str) -> tuple[str, ...]:
+    """Devices in the order of their colours in the picture of the placement, the source for all UEs; () without one."""
+    found = next((tally for tally in record.schemes if tally.name == judged), None)
+    if found is None:
+        return ()
+    return tuple(topology.source if device == UES else device for device in _devices(found, topology))
+
+
 def _modelled(value: float | None, basis: Basis = "modelled") -> Figure | None:
     return None if value is None else Figure(value=value, basis=basis)
 
