@@ -88,14 +88,14 @@ def draw_13(found: dict[str, Any]) -> plt.Figure:
 def draw_14(found: dict[str, Any]) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(5.8, 3.8))
     factors = list(found["IAB"])
-    for tier, colour in zip(found, ("#1a8f5a", "#7cc7a2", "#7b4ea3"), strict=True):
+    for tier, colour, width in zip(found, ("#1a8f5a", "#7cc7a2", "#7b4ea3"), (1.5, 5.0, 1.5), strict=True):
         axes.plot(range(len(factors)), [1e3 * found[tier][k]["airloom"] for k in factors], "o-", color=colour,
-                  markersize=4, label=f"Airloom, {tier} hosts scaled")  # fmt: skip
+                  linewidth=width, markersize=4, label=f"Airloom, {tier} hosts scaled")  # fmt: skip
     for scheme in ("single-split", "cloud-only"):
         axes.plot(range(len(factors)), [1e3 * found["cloud"][k][scheme] for k in factors], "s--", color=COLOURS[scheme],
                   markersize=4, label=f"{LABELS[scheme]}, cloud scaled")  # fmt: skip
     axes.axhline(paper.FIG14_CLOUD_MS, **ECHO)
-    axes.axhline(paper.FIG14_SINGLE_MS, **ECHO, label="paper: where cloud only and single split end")
+    axes.axhline(paper.FIG14_SINGLE_MS, **ECHO, label="paper: the ends of these two")
     axes.set_xticks(range(len(factors)), [f"x{float(k):g}" for k in factors])
     plain(axes, "speed of the tier's hosts", "mean latency, ms (modelled)")
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
@@ -137,7 +137,10 @@ def draw_18(found: dict[str, Any]) -> plt.Figure:
         axes.axis("off")
     handles = {h.get_label(): h for axes in panels.flat for h in axes.get_lines() if not h.get_label().startswith("_")}
     figure.legend([_solid(h) for h in handles.values()], handles.keys(), loc="lower center", ncol=5, frameon=False)
-    figure.suptitle("Fig. 18, modelled: hollow where a draw breaks the bound (dotted, or half-way)", fontsize=11)
+    figure.suptitle(
+        "Fig. 18, modelled; dotted: the bound where it is one for all draws; hollow: breaks the bound on some draw",
+        fontsize=11,
+    )
     figure.tight_layout(rect=(0, 0.05, 1, 0.99))
     return figure
 
