@@ -42,6 +42,11 @@ from airloom.nn.training.trainer import StageTrainer
 
 Floats = NDArray[np.float64]
 _MIN_PASSES = 5
+# Where the first pass says that these would take far longer than the time given: so many, and so few stages to fit
+# and to judge.
+_FEWEST_PASSES = 3
+_FEWEST_STAGES = 2
+_FAR = 3.0
 _REST_S = 0.004
 # Stages that the scales and constants are fitted to, and as many again that judge them.
 _NUM_STAGES = 6
@@ -80,14 +85,20 @@ def measure_training(
         raise UserError("training is measured on the CPU: leave --torch-device out")
     rng = np.random.default_rng(seed)
     num = graph.num_operators
-    fitted, judged = (some[:_NUM_STAGES] for some in sample_stages(num, rng))
-    stages = [(0, num), *fitted, *judged]
     whole = _WholePass(captured, spec, threads, rng)
+    began = time.perf_counter()
+    whole.run()
+    # Stages take some thirds of a whole pass each, and are run forward twice.
+    a_pass_s = (time.perf_counter() - began) * _NUM_STAGES
+    hurried = _MIN_PASSES * a_pass_s > _FAR * seconds_budget
+    if hurried:
+        passes, warm_up = min(passes, _FEWEST_PASSES), 0
+    fitted, judged = (some[: _FEWEST_STAGES if hurried else _NUM_STAGES] for some in sample_stages(num, rng))
+    stages = [(0, num), *fitted, *judged]
     chains = [tuple(span for span in ((0, a), (a, b), (b, num)) if span[0] < span[1]) for a, b in stages]
     runs = [_StageRun(trainer, chain, chain.index(span), whole) for span, chain in zip(stages, chains, strict=True)]
     forward, backward, updates = [], [], []
     stage_rows: list[list[tuple[float, float, float]]] = []
-    began = time.perf_counter()
     for turn in range(warm_up + passes):
         there, back, update_s = whole.run()
         # Each before its turn rests, as hosts do while they wait for a message.
