@@ -11,7 +11,7 @@ from airloom.core.scenario import LOADS, Cell, Scenario
 from airloom.radio.cell.crowd import Crowd
 from airloom.radio.cell.friis import snr_db
 from airloom.radio.cell.serving import Serving
-from airloom.radio.cell.shared import BLOCK, SharedRows
+from airloom.radio.cell.shared import BLOCK, Wants
 from airloom.radio.cell.streams import stream
 from airloom.radio.cell.throughput import throughput
 
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 
 class AccessLinks:
-    """Rates of the links between UEs and cells, tick by tick."""
+    """Rates of the links between UEs and cells, tick by tick.
+
+    Attributes:
+        crowds: other users of each row.
+        targets: UEs that a row may have.
+    """
 
     def __init__(self, scenario: Scenario, *, seed: int, tick_s: float, start_s: float) -> None:
         self._scenario, self._tick_s = scenario, tick_s
         self._serving = Serving(scenario, seed=seed, tick_s=tick_s)
         self._tables = [throughput(cell.antenna) for cell in scenario.cells]
-        crowds = [
+        self.crowds = [
             Crowd(
                 background,
                 seed=seed,
@@ -41,15 +46,14 @@ class AccessLinks:
             for cell in scenario.cells
             for way, background in (("up", cell.uplink), ("down", cell.downlink))
         ]
-        users = len(scenario.ues)
-        self._rows = SharedRows(crowds, targets=users, seed=seed, tick_s=tick_s, fairness_s=scenario.fairness_s)
+        self.targets = users = len(scenario.ues)
         self._activity = np.array([ue.activity for ue in scenario.ues])
         self._streams = [stream(seed, "activity", ue.id) for ue in scenario.ues]
         self._limits = np.full((len(scenario.cells), 2, users), math.inf)
         self._events = _limits(scenario)
 
-    def play(self, tick: int) -> Floats:
-        """Bit/s of [T, U, C, 2] (up, down) in `BLOCK` ticks from `tick` on; 0 where a cell does not serve the UE."""
+    def wants(self, tick: int) -> Wants:
+        """Of `BLOCK` ticks from `tick` on; its rows are cells, up and down."""
         cells, users = len(self._tables), len(self._activity)
         served = self._serving.play(tick, BLOCK)
         alone = np.zeros((BLOCK, cells, 2, users))
@@ -62,7 +66,11 @@ class AccessLinks:
         if (self._activity < 1.0).any():
             busy = np.stack([s.random(BLOCK) for s in self._streams], axis=1) < self._activity
             active = np.broadcast_to(busy[:, None, :], most.shape)
-        got = self._rows.play(tick, most, np.ones((BLOCK, 2 * cells)), active)
+        return Wants(most, np.ones((BLOCK, 2 * cells)), active)
+
+    def rates(self, got: Floats) -> Floats:
+        """Bit/s of [T, U, C, 2] (up, down) from what the rows got; 0 where a cell does not serve the UE."""
+        cells, users = len(self._tables), len(self._activity)
         return got.reshape(BLOCK, cells, 2, users).transpose(0, 3, 1, 2)
 
     def _limits_in(self, tick: int) -> Floats:

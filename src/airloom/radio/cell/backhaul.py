@@ -11,7 +11,7 @@ import numpy as np
 from airloom.core.scenario import LOADS, Scenario, SharedLink
 from airloom.radio.cell.crowd import Crowd
 from airloom.radio.cell.friis import snr_db
-from airloom.radio.cell.shared import BLOCK, SharedRows
+from airloom.radio.cell.shared import BLOCK, Wants
 from airloom.radio.cell.throughput import throughput
 
 if TYPE_CHECKING:
@@ -33,14 +33,19 @@ def link_bps(scenario: Scenario, link: SharedLink) -> float:
 
 
 class SharedLinks:
-    """Rates of links of one coherence time, tick by tick; what the target UEs have together."""
+    """Rates of links of one coherence time, tick by tick; what the target UEs have together.
+
+    Attributes:
+        crowds: other users of each.
+        targets: the most flows that one has.
+    """
 
     def __init__(
         self, scenario: Scenario, links: Sequence[SharedLink], *, seed: int, tick_s: float, start_s: float
     ) -> None:
         self._tick_s = tick_s
         self._bps = np.array([link_bps(scenario, link) for link in links])
-        crowds = [
+        self.crowds = [
             Crowd(
                 link.background,
                 seed=seed,
@@ -52,9 +57,8 @@ class SharedLinks:
             )
             for link in links
         ]
-        most = max(link.flows for link in links)
+        self.targets = most = max(link.flows for link in links)
         self._flows = np.arange(most) < np.array([link.flows for link in links])[:, None]
-        self._rows = SharedRows(crowds, targets=most, seed=seed, tick_s=tick_s, fairness_s=scenario.fairness_s)
         rows = {(link.src, link.dst): row for row, link in enumerate(links)}
         self._up = np.ones(len(links))
         self._events = [
@@ -64,8 +68,8 @@ class SharedLinks:
             if (state.src, state.dst) in rows
         ]
 
-    def play(self, tick: int) -> Floats:
-        """Bit/s of each link in the `BLOCK` ticks from `tick` on; 0 where it is down. [T, links]"""
+    def wants(self, tick: int) -> Wants:
+        """Of `BLOCK` ticks from `tick` on; its rows are the links."""
         bps = np.repeat(self._bps[None], BLOCK, axis=0)
         up = np.repeat(self._up[None], BLOCK, axis=0)
         while self._events and self._events[0][0] <= (tick + BLOCK - 1) * self._tick_s + 1e-9:
@@ -76,7 +80,10 @@ class SharedLinks:
                 bps[t:, row] = rate_bps
         self._bps, self._up = bps[-1].copy(), up[-1].copy()
         bps = bps * up
-        got = self._rows.play(tick, bps[:, :, None] * self._flows, bps)
+        return Wants(bps[:, :, None] * self._flows, bps)
+
+    def rates(self, got: Floats) -> Floats:
+        """Bit/s of each link from what its flows got; 0 where it is down. [T, links]"""
         return np.asarray(got.sum(axis=2), dtype=np.float64)
 
 

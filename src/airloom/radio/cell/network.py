@@ -17,13 +17,17 @@ from airloom.radio.cell.asking import tasks
 from airloom.radio.cell.backhaul import SharedLinks
 from airloom.radio.cell.happening import happenings
 from airloom.radio.cell.mobility import Route
-from airloom.radio.cell.shared import BLOCK
+from airloom.radio.cell.shared import BLOCK, Rows, Together
 from airloom.radio.replay import ReplayedRate, read_rate_trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+#: Places for UEs that may stay empty for the sake of one step in place of two.
+_PADDED = 8
 
 
 class ScenarioNetwork:
@@ -62,9 +66,10 @@ class ScenarioNetwork:
         start_s = self._start * self.period_s
         self._players: list[_Player] = []
         links: list[tuple[str, str]] = []
+        kinds: list[tuple[int, int, Rows]] = []
         if scenario.ues and scenario.cells:
             access = AccessLinks(scenario, seed=self.seed, tick_s=times.access_s, start_s=start_s)
-            self._players.append(_Player(every["access"], len(links), access.play))
+            kinds.append((every["access"], len(links), access))
             for ue in scenario.ues:
                 for cell in scenario.cells:
                     links += [(ue.id, cell.device), (cell.device, ue.id)]
@@ -72,9 +77,17 @@ class ScenarioNetwork:
             rows = [link for link in scenario.links if every[link.kind] == length]
             if rows:
                 tick_s = length * self.period_s
-                shared = SharedLinks(scenario, rows, seed=self.seed, tick_s=tick_s, start_s=start_s)
-                self._players.append(_Player(length, len(links), shared.play))
+                kinds.append(
+                    (length, len(links), SharedLinks(scenario, rows, seed=self.seed, tick_s=tick_s, start_s=start_s))
+                )
                 links += [(link.src, link.dst) for link in rows]
+        for group in _stepped(kinds):
+            length, first, _ = group[0]
+            together = Together(
+                [kind for _, _, kind in group], seed=self.seed, tick_s=length * self.period_s,
+                fairness_s=scenario.fairness_s,
+            )  # fmt: skip
+            self._players.append(_Player(length, first, together.play))
         traces = _traces(scenario, links)
         for link, trace in traces.items():
             self._players.append(_Player(1, len(links), _Replayed(trace, self.period_s).play))
@@ -156,6 +169,18 @@ class _Replayed:
 
     def play(self, tick: int) -> Floats:
         return np.array([[self._trace.rate_bps(max(t, 0) * self._tick_s)] for t in range(tick, tick + BLOCK)])
+
+
+def _stepped(kinds: Sequence[tuple[int, int, Rows]]) -> list[list[tuple[int, int, Rows]]]:
+    """Neighbours with ticks of one length are stepped as one, unless one has many UEs and the other few."""
+    found: list[list[tuple[int, int, Rows]]] = []
+    for each in kinds:
+        last = found[-1][-1] if found else None
+        if last is not None and last[0] == each[0] and abs(last[2].targets - each[2].targets) <= _PADDED:
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return found
 
 
 def _multiple(time_s: float, period_s: float, kind: str) -> int:

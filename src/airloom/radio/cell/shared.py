@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +23,34 @@ BLOCK = 64
 #: Part of a link that a UE has at least: a scheduler does not starve one for a whole tick, as frequencies
 #: fade differently for each and some always suit it.
 LEAST_SHARE = 0.01
+
+
+class Wants(NamedTuple):
+    """What target UEs would have of rows of links in `BLOCK` ticks, as of `SharedRows.play`."""
+
+    target_bps: Floats
+    link: Floats
+    active: NDArray[np.bool_] | None = None
+
+
+class Rows(Protocol):
+    """Links of one kind.
+
+    Attributes:
+        crowds: other users of each.
+        targets: UEs that one may have.
+    """
+
+    crowds: list[Crowd]
+    targets: int
+
+    def wants(self, tick: int) -> Wants:
+        """Of `BLOCK` ticks from `tick` on."""
+        ...
+
+    def rates(self, got: Floats) -> Floats:
+        """[T, ...] bit/s of links, in the network's order, from what the rows' targets got."""
+        ...
 
 
 class SharedRows:
@@ -98,3 +126,35 @@ class SharedRows:
             users = np.count_nonzero(rates[t, row])
             starts[int(t)].append((int(row), int(user) + self._others, float(target_bps[t, row, user]) / users))
         self._present = present[-1]
+
+
+class Together:
+    """Links of several kinds with the same tick, stepped as one: a tick costs by the step more than by the link."""
+
+    def __init__(self, kinds: Sequence[Rows], *, seed: int, tick_s: float, fairness_s: float) -> None:
+        self._kinds = kinds
+        self._targets = max(kind.targets for kind in kinds)
+        crowds = [crowd for kind in kinds for crowd in kind.crowds]
+        self._rows = SharedRows(crowds, targets=self._targets, seed=seed, tick_s=tick_s, fairness_s=fairness_s)
+
+    def play(self, tick: int) -> Floats:
+        """Bit/s of [T, links] in `BLOCK` ticks from `tick` on, the links of one kind after those of the other."""
+        wants = [kind.wants(tick) for kind in self._kinds]
+        if len(wants) == 1:
+            got = [self._rows.play(tick, *wants[0])]
+        else:
+            stops = np.cumsum([each.target_bps.shape[1] for each in wants])
+            targets = np.zeros((BLOCK, stops[-1], self._targets))
+            active = None
+            if any(each.active is not None for each in wants):
+                active = np.ones(targets.shape, dtype=bool)
+            for each, stop in zip(wants, stops.tolist(), strict=True):
+                _, rows, users = each.target_bps.shape
+                targets[:, stop - rows : stop, :users] = each.target_bps
+                if active is not None and each.active is not None:
+                    active[:, stop - rows : stop, :users] = each.active
+            whole = self._rows.play(tick, targets, np.concatenate([each.link for each in wants], axis=1), active)
+            parts = np.split(whole, stops[:-1], axis=1)
+            got = [part[:, :, : kind.targets] for part, kind in zip(parts, self._kinds, strict=True)]
+        rates = [kind.rates(part).reshape(BLOCK, -1) for kind, part in zip(self._kinds, got, strict=True)]
+        return np.concatenate(rates, axis=1)
