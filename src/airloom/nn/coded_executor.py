@@ -54,6 +54,11 @@ class CodedExecutor:
         self._tuned: OrderedDict[int, StageExecutor] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def is_single_threaded(self) -> bool:
+        """As of the executor."""
+        return self.executor.is_single_threaded
+
     def load(self, start: int, stop: int) -> object:
         """Make a stage ready; see `StageExecutor.load`."""
         return self.executor.load(start, stop)

@@ -104,6 +104,11 @@ class StageExecutor:
         self._stages: OrderedDict[tuple[int, int], Stage] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def is_single_threaded(self) -> bool:
+        """Whether all that a stage computes is computed by the thread that calls `run`."""
+        return self.threads == 1 and self.torch_device.type == "cpu"
+
     # --- stages -------------------------------------------------------------------------------
 
     def load(self, start: int, stop: int, *, warm_up: bool = True) -> Stage:

@@ -2,6 +2,8 @@
 
 A slow device is emulated by holding a result back until `start + factor * compute`: the thread
 sleeps, so that the hosts of one machine leave each other the cores that they would not have shared.
+`compute` is the processor's time where the thread that runs a stage computes all of it: what other
+work takes the core meanwhile is none of the device's, as long as it fits into the sleep. Else it is time by the clock.
 """
 
 from __future__ import annotations
@@ -85,6 +87,8 @@ class Compute:
         name: str = "compute",
     ) -> None:
         self._executor, self._deliver, self.slow = executor, deliver, slow
+        alone = getattr(executor, "is_single_threaded", False)
+        self._work_s = time.thread_time if alone else time.monotonic
         self.set_factor(factor)
         self.busy_s = 0.0
         self.stages = 0
@@ -146,7 +150,7 @@ class Compute:
             if job.job in self._abandoned:
                 self._forget(job.job)
                 continue
-            begun = time.monotonic()
+            begun, work_s = time.monotonic(), self._work_s()
             event: StageDone | StageRaised
             try:
                 made = self._run(job)
@@ -156,7 +160,8 @@ class Compute:
                 spent = time.monotonic() - begun
                 stretched = self.factor * self.slow
                 if stretched > 1.0:
-                    time.sleep(max(0.0, begun + stretched * spent - time.monotonic()))
+                    work_s = self._work_s() - work_s
+                    time.sleep(max(0.0, begun + stretched * work_s - time.monotonic()))
                     spent = time.monotonic() - begun
                 spent /= self.slow
                 self.busy_s += spent
