@@ -85,7 +85,7 @@ def test_all_schemes_of_a_scenario_and_the_report_of_them(place: Path, capsys: p
         assert words in said
     assert "20.0 Mbit/s ± 5.00 Mbit/s" in said
     assert "Every figure is modelled, but for what is called published." in said
-    assert "modelled: ue: a measured profile (this) stretched 20 times" in said
+    assert "modelled: ue: 20 times as slow as the profile's machine" in said
     assert main(["report", "sim"]) == 0
     assert "placement over time" in Path("sim/report.html").read_text().lower()
     assert "UE bandwidth, modelled" in capsys.readouterr().out

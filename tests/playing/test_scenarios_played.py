@@ -253,7 +253,7 @@ def test_figures_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_modelled_is_said(tmp_path: Path) -> None:
     record = play(moving(), tmp_path, requests=1)
-    assert "ue: a measured profile (bench) stretched 10 times" in record.modelled
+    assert "ue: a measured profile (bench), 10 times as slow" in record.modelled
     assert "ue: energy from power figures (assumed)" in record.modelled
     run = read_value(tmp_path / RECORD, type(read_run([tmp_path]).record))  # type: ignore[type-var]
     assert run.emulated == record.modelled

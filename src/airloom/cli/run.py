@@ -13,6 +13,7 @@ from airloom.cli.run_scenario import (
     IN_FLIGHT,
     LINKS,
     add_scenario_run_arguments,
+    forecast_for,
     remove_links,
     scenario_file,
     seconds_of,
@@ -180,7 +181,7 @@ def _run(args: argparse.Namespace) -> int:
         contract=contract,
         tuned_folder=tuned_folder,
         objective=objective,
-        forecast=forecast_of(args),
+        forecast=forecast_of(args) if file is None else forecast_for(args, file.scenario),
         ask_wave_s=hold_of(args),
         slow_motion=slow,
     )

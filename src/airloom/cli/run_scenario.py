@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airloom.comparison import Scheme, Setting
     from airloom.config.scenario import ScenarioFile
+    from airloom.core.forecast import ForecastPolicy
     from airloom.core.scenario import Scenario
 
 SECONDS = 20.0
@@ -66,6 +67,26 @@ def seconds_of(args: argparse.Namespace, scenario: Scenario) -> float:
     return seconds
 
 
+def forecast_for(args: argparse.Namespace, scenario: Scenario) -> ForecastPolicy | None:
+    """How hosts look ahead: as the option says, else the scenario.
+
+    Raises:
+        ConfigError: the scenario's hosts know what comes, as no real ones do.
+    """
+    from airloom.cli.ahead import forecast_of
+    from airloom.errors import ConfigError
+
+    given = forecast_of(args)
+    if given is not None:
+        return given
+    if scenario.forecast.is_perfect:
+        raise ConfigError(
+            "perfect: only a simulation knows what comes; give --forecast last, ewma, autoregressive or kalman",
+            where="forecast",
+        )
+    return scenario.forecast.policy
+
+
 def remove_links(folder: Path) -> None:
     """Of a run that failed no rate traces stay behind, and no folder that holds nothing else."""
     import shutil
@@ -112,6 +133,7 @@ def simulate_beside(
                 reports="traffic",
                 objective=options.objective,
                 forecast=options.forecast,
+                ask_wave_s=options.ask_wave_s,
                 private_operators=options.private_operators,
                 result_returns=options.result_returns,
                 repair_rounds=options.repair_rounds,

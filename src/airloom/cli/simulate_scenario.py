@@ -187,6 +187,7 @@ def show(record: RunRecord, simulation: SimulationRecord) -> None:
         schemes_table,
         speed_line,
     )
+    from airloom.playing.basis import short_notes
     from airloom.units import format_seconds
 
     ues = "1 UE" if simulation.ues == 1 else f"{simulation.ues} UEs"
@@ -201,7 +202,7 @@ def show(record: RunRecord, simulation: SimulationRecord) -> None:
         if text:
             print(f"\n{text}")
     print("\nEvery figure is modelled, but for what is called published. Latency counts planning; energy and bytes are "
-          "for one result.")  # fmt: skip
-    for note in simulation.modelled:
+          "for one result. The report page names sources.")  # fmt: skip
+    for note in short_notes(record.topology):
         print(f"modelled: {note}")
     print(speed_line(simulation))

@@ -10,7 +10,7 @@ from airloom import units
 from airloom.config.run import RunKeys
 from airloom.config.strict_yaml import Entry, Quantity
 from airloom.config.topology import PowerEntry, TopologyEntry
-from airloom.core.forecast import METHODS
+from airloom.core.forecast import METHODS, When
 from airloom.core.scenario import (
     Antenna,
     AtEnd,
@@ -137,9 +137,18 @@ class TasksEntry(Entry, frozen=True):
 
 
 class ForecastEntry(Entry, frozen=True):
+    """As `--forecast` has it; its `gaps` are `past` here."""
+
     method: str
     past: int = 10
     error: Quantity = 0
+    when: When | None = None
+    coherence: Quantity | None = None
+    tau: Quantity | None = None
+    tick: Quantity | None = None
+    order: int | None = None
+    forget: Quantity | None = None
+    trend: bool = False
 
 
 class ScenarioEntry(RunKeys, frozen=True, kw_only=True):
@@ -310,11 +319,25 @@ def forecast(entry: str | ForecastEntry, place: str) -> Forecast:
         raise ConfigError(f"no forecast {entry.method!r}: there are {', '.join(methods)}", where=place)
     if entry.past < 1:
         raise ConfigError(f"at least one past gap, got {entry.past}", where=f"{place}.past")
-    return Forecast(
+    said: dict[str, float] = {}
+    for key, name in (("coherence", "coherence_s"), ("tau", "tau_s"), ("tick", "tick_s")):
+        if (value := getattr(entry, key)) is not None:
+            said[name] = units.parse_seconds(value, where=f"{place}.{key}")
+    if entry.forget is not None:
+        said["forget"] = units.parse_probability(entry.forget, where=f"{place}.forget")
+    made = Forecast(
         method=entry.method,
         past=entry.past,
         error=units.parse_probability(entry.error, where=f"{place}.error"),
+        when=entry.when,
+        trend=entry.trend,
     )
+    made = msgspec.structs.replace(made, **said, **({} if entry.order is None else {"order": entry.order}))
+    try:
+        _ = made.policy
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("forecast: "), where=place) from None
+    return made
 
 
 def _within(value: int, low: int, high: int, what: str, place: str) -> int:

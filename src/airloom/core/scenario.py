@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from airloom.core.forecast import METHODS, ForecastPolicy, Method, When
 from airloom.core.objective import LATENCY, Objective
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import Value
@@ -21,6 +22,9 @@ LOADS: dict[Load, float] = {"low": 0.5, "mid": 1.0, "high": 2.0}
 #: What a UE does at the end of its path: start over (back along a closing leg), turn round, or stay.
 AtEnd = Literal["loop", "back", "stop"]
 TaskKind = Literal["every", "poisson", "back-to-back"]
+
+
+_USUAL = ForecastPolicy()
 
 
 class Path(Value, frozen=True):
@@ -200,11 +204,37 @@ class Forecast(Value, frozen=True):
         past: how many gaps between split cost message and task a host averages for its look-ahead.
         error: standard deviation of the relative error that is added to a perfect forecast
             (HiveMind's section VII-C); only of use to "perfect".
+        when, coherence_s, tau_s, tick_s, order, forget, trend: as of `ForecastPolicy`; a `when` of None is
+            "always" for "perfect", else the policy's own.
     """
 
     method: str = ""
     past: int = 10
     error: float = 0.0
+    when: When | None = None
+    coherence_s: float | None = None
+    tau_s: float = _USUAL.tau_s
+    tick_s: float = _USUAL.tick_s
+    order: int = _USUAL.order
+    forget: float = _USUAL.forget
+    trend: bool = _USUAL.trend
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether hosts know what comes, which only a simulation can tell them."""
+        return self.method == "perfect"
+
+    @property
+    def policy(self) -> ForecastPolicy | None:
+        """How hosts look ahead; None where they do not. What a perfect forecast forecasts with is up to who knows."""
+        if not self.method:
+            return None
+        method: Method = next((known for known in METHODS if known == self.method), _USUAL.method)
+        when = self.when or ("always" if self.is_perfect else _USUAL.when)
+        return ForecastPolicy(
+            method=method, when=when, coherence_s=self.coherence_s, gaps=self.past, tau_s=self.tau_s,
+            tick_s=self.tick_s, order=self.order, forget=self.forget, trend=self.trend,
+        )  # fmt: skip
 
 
 class Scenario(Value, frozen=True):

@@ -8,7 +8,7 @@ model fits a machine differs from model to model (ResNet-50's own figure is besi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -235,3 +235,15 @@ def _with_factor(device: Device, profiles: Mapping[str, Profile]) -> Device:
         raise ConfigError(f"a class needs a profile to compare {device.speed_class} with", where=device.id)
     own = profile_gflops(profiles[""])
     return msgspec.structs.replace(device, factor=own / speed_class(device.speed_class, where=device.id).gflops)
+
+
+def said_factor(factor: float) -> str:
+    """A device beside the machine of its profile, for people: "4.6 times as slow", "26.4 times as fast"."""
+    if factor == 1.0:
+        return "as fast"
+    return f"{factor:.3g} times as slow" if factor > 1.0 else f"{1.0 / factor:.3g} times as fast"
+
+
+def some(ids: Sequence[str]) -> str:
+    """Names for a line: the first few, and how many more."""
+    return ", ".join(ids) if len(ids) <= 6 else f"{', '.join(ids[:5])} and {len(ids) - 5} more"

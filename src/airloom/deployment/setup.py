@@ -16,6 +16,7 @@ from airloom.core.forecast import ForecastPolicy
 from airloom.core.objective import Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.speed import said_factor, some
 from airloom.core.tolerance import Contract
 from airloom.core.topology import Topology
 from airloom.core.training import TrainingSpec
@@ -119,6 +120,10 @@ def check_speeds(topology: Topology, slow: float = 1.0, *, emulate: bool = True)
     )
 
 
+def _emulated(factor: float) -> str:
+    return f"stretched to {factor:.3g} times" if factor > 1.0 else f"{said_factor(factor)} as here, for slow motion"
+
+
 @dataclass(frozen=True)
 class Setup:
     """What is deployed, where and how; checked when it is made.
@@ -218,11 +223,11 @@ class Setup:
             )
         if self.options.emulate:
             notes.append("links by a relay")
-            notes += [
-                f"{d.id}: compute stretched to {d.factor:.3g} times"
-                for d in self.topology.devices
-                if d.factor != 1.0 and d.computes
-            ]
+            alike: dict[float, list[str]] = {}
+            for device in self.topology.devices:
+                if device.computes and device.factor != 1.0:
+                    alike.setdefault(device.factor, []).append(device.id)
+            notes += [f"{some(ids)}: compute {_emulated(factor)}" for factor, ids in alike.items()]
         if self.options.handling_s:
             notes.append(f"a message takes {format_seconds(self.options.handling_s)} beside its link here (measured)")
         cores = os.cpu_count() or 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airloom.core.profile import Profile
+from airloom.core.speed import said_factor, some
 from airloom.core.topology import Device, Topology
 from airloom.errors import ConfigError
 from airloom.planner.pricing import profile_of
@@ -34,7 +35,7 @@ def modelled_notes(topology: Topology, profiles: Mapping[str, Profile]) -> tuple
         if power.busy_w or power.radio_j_per_bit or power.send_w or power.receive_w:
             line = f"energy from power figures ({power.source or 'no source given'})"
             notes.setdefault(line, []).append(device.id)
-    return tuple(f"{_some(ids)}: {line}" for line, ids in notes.items())
+    return tuple(f"{some(ids)}: {line}" for line, ids in notes.items())
 
 
 def _times(device: Device, profile: Profile, *, own: bool) -> str:
@@ -42,11 +43,26 @@ def _times(device: Device, profile: Profile, *, own: bool) -> str:
         return ""
     machine = f"a measured profile ({profile.device})" if profile.basis == "measured" else "a modelled profile"
     if device.speed_class:
-        return f"{machine} stretched {device.factor:g} times, as machines of class {device.speed_class} are"
+        return f"{machine}, {said_factor(device.factor)}: that is class {device.speed_class}"
     if device.factor != 1.0:
-        return f"{machine} stretched {device.factor:g} times"
+        return f"{machine}, {said_factor(device.factor)}"
     return "" if own and profile.basis == "measured" else machine
 
 
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids) if len(ids) <= 6 else f"{', '.join(ids[:5])} and {len(ids) - 5} more"
+def short_notes(topology: Topology) -> tuple[str, ...]:
+    """As `modelled_notes`, a short line for devices of a kind: for a terminal, sources left to reports."""
+    kinds: dict[tuple[str, float, bool], list[str]] = {}
+    for device in topology.devices:
+        power = device.power
+        energy = bool(power.busy_w or power.radio_j_per_bit or power.send_w or power.receive_w)
+        if device.computes or energy:
+            kinds.setdefault((device.speed_class, device.factor if device.computes else 0.0, energy), []).append(
+                device.id
+            )
+    lines = []
+    for (name, factor, energy), ids in kinds.items():
+        parts = [f"class {name}"] if name else []
+        parts += [f"{said_factor(factor)} as the profile's machine"] if factor else []
+        parts += ["energy"] if energy else []
+        lines.append(f"{some(ids)}: {', '.join(parts)}")
+    return tuple(lines)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import numpy as np
 
 import airloom
@@ -53,6 +52,7 @@ class Play:
             measure what their traffic shows.
         replan: when Airloom's plans are made.
         objective, forecast: in place of the scenario's.
+        ask_wave_s: with "event", tasks also ask for fresh tables, and wait for them no longer than that.
         keep: which events the traces have.
         max_in_flight: requests of one UE at once; what comes beyond is refused.
         spike_s: a result that takes longer counts as a spike.
@@ -69,6 +69,7 @@ class Play:
     replan: Replan = "event"
     objective: Objective | None = None
     forecast: ForecastPolicy | None = None
+    ask_wave_s: float | None = None
     private_operators: int = 0
     result_returns: bool = True
     repair_rounds: int = 2
@@ -96,17 +97,12 @@ class Play:
     @property
     def is_oracle(self) -> bool:
         """Whether hosts know what comes, as `Forecast.method` "perfect" has it."""
-        return self.forecast is None and self.scenario.forecast.method == "perfect"
+        return self.forecast is None and self.scenario.forecast.is_perfect
 
     @property
     def looks_ahead(self) -> ForecastPolicy | None:
         """How hosts forecast their links; None where they do not."""
-        asked = self.scenario.forecast
-        if self.forecast is not None or not asked.method:
-            return self.forecast
-        if self.is_oracle:
-            return ForecastPolicy(when="always", gaps=asked.past)
-        return msgspec.convert({"method": asked.method, "gaps": asked.past}, ForecastPolicy)
+        return self.forecast or self.scenario.forecast.policy
 
     @property
     def count(self) -> int | None:
@@ -167,7 +163,7 @@ def play_scheme(
             objective=what.demanded if own else LATENCY,
             forecast=looks_ahead,
             max_in_flight=what.max_in_flight,
-            wave=_policy(replan, plans=scheme != "ue-only"),
+            wave=_policy(replan, what.ask_wave_s if own else None, plans=scheme != "ue-only"),
             rates=metered,
             reports=what.reports,
             every_tick=replan == "event" or looks_ahead is not None,
@@ -195,9 +191,9 @@ def play_scheme(
     return tally.summary(scheme, TITLES[scheme], wall_s=time.perf_counter() - began_s), max(0.0, simulation.now_s)
 
 
-def _policy(replan: Replan, *, plans: bool) -> WavePolicy:
+def _policy(replan: Replan, ask_wave_s: float | None, *, plans: bool) -> WavePolicy:
     if replan == "event":
-        return WavePolicy()
+        return WavePolicy.asked(ask_wave_s)
     # Plans of the network as it is: no change is too small.
     return WavePolicy(change=1e-9, cost_change=0.0, per_request=plans, spontaneous=False, refresh_s=_REFRESH_S)
 

@@ -37,14 +37,14 @@ from airloom.engine.events import (
     WaveAsked,
 )  # fmt: skip
 from airloom.engine.host import Host
-from airloom.engine.messages import Allowance, Frame, Parcel, SplitCost
+from airloom.engine.messages import Allowance, Frame, Parcel
 from airloom.engine.routebook import RouteBook
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
 from airloom.sim.executor import Blank, VirtualExecutor
 from airloom.sim.reports import Reports
 from airloom.wire.receiver import Allow
-from airloom.wire.splitcost import HEADER_NBYTES
+from airloom.wire.splitcost import HEADER_NBYTES, split_cost_nbytes
 
 #: A question for a wave: the head of a split cost message alone.
 ASK_NBYTES = HEADER_NBYTES
@@ -191,7 +191,7 @@ class Dispatch:
 
     def _send_cost(self, device: str, effect: SendSplitCost) -> None:
         message = effect.message
-        self._send_control(device, effect.dst, _nbytes(message), SplitCostArrived(device, message))
+        self._send_control(device, effect.dst, split_cost_nbytes(message), SplitCostArrived(device, message))
 
     def _send_control(self, src: str, dst: str, nbytes: int, event: Event) -> None:
         # Downstream's answer goes up the link that leads up; without one it takes the link's own figures.
@@ -232,7 +232,3 @@ class Dispatch:
     ) -> None:
         now_s = self._clock.now_s
         self._sink(TraceEvent(at_s=now_s, host=host, kind=kind, request=request, attempt=attempt, data=data))
-
-
-def _nbytes(message: SplitCost) -> int:
-    return HEADER_NBYTES + message.cost_s.nbytes + sum(label.nbytes for label in message.labels)

@@ -157,7 +157,7 @@ class FairScheduler:
         rest /= np.maximum(growing.ravel().take(stop), 1.0)
         level = edges.ravel().take(stop + 1)
         level -= rest
-        got = level[:, None] - bottoms
+        got: Floats = level[:, None] - bottoms
         np.maximum(got, 0.0, out=got)
         np.minimum(got, tick.heights, out=got)
         got *= tick.rate_bps

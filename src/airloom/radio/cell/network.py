@@ -66,10 +66,10 @@ class ScenarioNetwork:
         start_s = self._start * self.period_s
         self._players: list[_Player] = []
         links: list[tuple[str, str]] = []
-        kinds: list[tuple[int, int, Rows]] = []
+        played: list[tuple[int, int, Rows]] = []
         if scenario.ues and scenario.cells:
             access = AccessLinks(scenario, seed=self.seed, tick_s=times.access_s, start_s=start_s)
-            kinds.append((every["access"], len(links), access))
+            played.append((every["access"], len(links), access))
             for ue in scenario.ues:
                 for cell in scenario.cells:
                     links += [(ue.id, cell.device), (cell.device, ue.id)]
@@ -77,11 +77,11 @@ class ScenarioNetwork:
             rows = [link for link in scenario.links if every[link.kind] == length]
             if rows:
                 tick_s = length * self.period_s
-                kinds.append(
+                played.append(
                     (length, len(links), SharedLinks(scenario, rows, seed=self.seed, tick_s=tick_s, start_s=start_s))
                 )
                 links += [(link.src, link.dst) for link in rows]
-        for group in _stepped(kinds):
+        for group in _stepped(played):
             length, first, _ = group[0]
             together = Together(
                 [kind for _, _, kind in group], seed=self.seed, tick_s=length * self.period_s,
