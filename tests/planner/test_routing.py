@@ -22,6 +22,7 @@ from airloom.planner import candidates, routing
 from airloom.planner.candidates import routes_by_cost
 from airloom.planner.chain import solve
 from airloom.planner.decide import decide
+from airloom.planner.deciding import UnreachablePlan
 from airloom.planner.modes import Modes
 from airloom.planner.objective.outcome import Unreachable
 from airloom.planner.objective.solvers import solve_objective
@@ -213,6 +214,20 @@ def test_where_ways_go_in_circles_what_is_called_proven_is(seed: int, between: i
     if route.proven:
         chosen = solve_objective(price(route.chain), energy, roles(topology))
         assert chosen.value == pytest.approx(min(met), rel=1e-6)
+
+
+def test_a_bound_that_no_path_looked_at_keeps_is_not_called_impossible_on_all() -> None:
+    topology = load_topology(IAB)
+    profile = random_profile(np.random.default_rng(3), 4)
+    never = Objective(minimize=(Term("energy"),), require=(Bound("latency", 1e-9),))
+    with pytest.raises(UnreachablePlan) as every:
+        decide(topology, {"": profile}, objective=never, modes=Modes(any_route=True))
+    assert "looked at" not in str(every.value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "MOST_ROUTES", 1)
+        with pytest.raises(UnreachablePlan, match="of the paths, 1 were looked at and there are more") as some:
+            decide(topology, {"": profile}, objective=never, modes=Modes(any_route=True))
+    assert some.value.plan.costs
 
 
 def test_how_many_paths_there_are() -> None:

@@ -5,7 +5,16 @@ Law 4: bytes on the wire equal bytes planned, first transmission with its framin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from airloom.core.value import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Of one message or of many.
+Count = TypeVar("Count", int, "NDArray[np.int64]")
 
 
 class Framing(Value, frozen=True):
@@ -27,11 +36,16 @@ class Framing(Value, frozen=True):
 
     def message_nbytes(self, tensor_nbytes: tuple[int, ...]) -> int:
         """Header and payload of one message, before it is cut into blocks."""
-        return self.message_overhead + len(tensor_nbytes) * self.tensor_overhead + sum(tensor_nbytes)
+        return self.message_of(sum(tensor_nbytes), len(tensor_nbytes))
 
-    def num_blocks(self, message_nbytes: int) -> int:
-        room = self.block_bytes - self.block_overhead
-        return max(1, -(-message_nbytes // room))
+    def message_of(self, payload: Count, tensors: Count) -> Count:
+        """`message_nbytes` of one message or of many, from the bytes and the number of its tensors."""
+        return self.message_overhead + tensors * self.tensor_overhead + payload
+
+    def num_blocks(self, message_nbytes: Count) -> Count:
+        """Of one message or of many; one without a byte has a block too."""
+        blocks: Count = -(-message_nbytes // (self.block_bytes - self.block_overhead)) + (message_nbytes == 0)
+        return blocks
 
     @property
     def coded_rooms(self) -> tuple[int, int]:
@@ -45,5 +59,8 @@ class Framing(Value, frozen=True):
 
     def wire_nbytes(self, tensor_nbytes: tuple[int, ...]) -> int:
         """Bytes of IP packets for the first transmission of these tensors."""
-        message = self.message_nbytes(tensor_nbytes)
-        return message + self.num_blocks(message) * (self.block_overhead + self.packet_overhead)
+        return self.sent_nbytes(self.message_nbytes(tensor_nbytes))
+
+    def sent_nbytes(self, message_nbytes: Count) -> Count:
+        """`wire_nbytes` of one message or of many."""
+        return message_nbytes + self.num_blocks(message_nbytes) * (self.block_overhead + self.packet_overhead)

@@ -206,6 +206,16 @@ class PlainOptions(Sequence[tuple[Option, ...]]):
         return self._radio_j()
 
     @property
+    def transfer_s(self) -> Floats:
+        return self.total_s
+
+    @property
+    def code_s(self) -> float:
+        return 0.0
+
+    decode_s = code_s
+
+    @property
     def energy_j(self) -> Floats:
         return self._both_j[0]
 

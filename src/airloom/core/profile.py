@@ -174,13 +174,9 @@ class Profile(Value, frozen=True, dict=True):
         """`[L+1]` bytes on the wire and blocks of each cut as it is, worked out once; the bytes as floats too."""
         found = self._on_wire.get(framing)
         if found is None:
-            import numpy as np
-
-            payload, tensors = self.cut_payloads
-            messages = framing.message_overhead + framing.tensor_overhead * tensors + payload
-            blocks = np.maximum(1, -(-messages // (framing.block_bytes - framing.block_overhead)))
-            nbytes = messages + blocks * (framing.block_overhead + framing.packet_overhead)
-            found = self._on_wire[framing] = nbytes, blocks, nbytes.astype(np.float64)
+            messages = framing.message_of(*self.cut_payloads)
+            nbytes = framing.sent_nbytes(messages)
+            found = self._on_wire[framing] = nbytes, framing.num_blocks(messages), nbytes.astype(float)
         return found
 
     def stage_s(self, start: int, stop: int) -> float:

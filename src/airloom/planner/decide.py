@@ -17,7 +17,7 @@ from airloom.core.topology import Conditions, Topology
 from airloom.errors import Infeasible
 from airloom.planner.beside import beside
 from airloom.planner.chain import solve
-from airloom.planner.deciding import alternative, plan_for
+from airloom.planner.deciding import UnreachablePlan, alternative, plan_for
 from airloom.planner.modes import Modes, Pricer, chosen_route, route_notes
 from airloom.planner.planning import make_plan
 from airloom.planner.pricing import FRAMED, Choices, profile_of
@@ -75,7 +75,13 @@ def decide(
     )
     route, nominal = chosen_route(price, objective)
     problem, profile = price(route.chain), profile_of(topology.source, profiles)
-    plan = _decided(price, route.chain, problem, profile, adapted, runner_ups, objective)
+    try:
+        plan = _decided(price, route.chain, problem, profile, adapted, runner_ups, objective)
+    except UnreachablePlan as error:
+        if route.proven:
+            raise
+        why = f"{error}; of the paths, {route.considered} were looked at and there are more"
+        raise UnreachablePlan(why, error.plan) from None
     if runner_ups > 0:
         found = beside(plan, problem, price, objective, nominal)
         plan = msgspec.structs.replace(plan, alternatives=(*plan.alternatives, *found))

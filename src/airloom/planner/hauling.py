@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from airloom.core.framing import Framing
 from airloom.core.problem import Floats, Haul
 from airloom.core.topology import Conditions, Link, LinkState, Topology
-from airloom.planner.carrying import carry_all_s, receive_j_per_bit, send_j_per_bit, ways
+from airloom.planner.carrying import carry_all_s, radio_all_j, ways
 from airloom.planner.pricing import FRAMED, Choices
 from airloom.planner.route import way_between
 
@@ -69,16 +69,12 @@ class Hauler:
             if not np.isfinite(crossing).all():
                 return None
             seconds += crossing
-            again = np.array([1.0 / (1.0 - way.loss) if way.is_open else 0.0 for way in options])[best]
-            bits = np.where(sent, 8.0 * nbytes * again, 0.0)
             here, there = self._topology.device(link.src).power, self._topology.device(link.dst).power
-            sending = np.array([send_j_per_bit(here, way.rate_bps) if way.is_open else 0.0 for way in options])[best]
-            hearing = np.array([receive_j_per_bit(there, way.rate_bps) if way.is_open else 0.0 for way in options])[
-                best
-            ]
+            radio = np.array([radio_all_j(way, nbytes, blocks, here, there) for way in options])  # [ways, 2, L]
+            sending, hearing = np.where(sent, radio[best, :, np.arange(len(sent))].T, 0.0)
             sums[link.src] = sums.get(link.src, np.zeros(1)) + np.where(sent, nbytes, 0)
-            joules[link.src] = joules.get(link.src, np.zeros(1)) + bits * sending
-            joules[link.dst] = joules.get(link.dst, np.zeros(1)) + bits * hearing
+            joules[link.src] = joules.get(link.src, np.zeros(1)) + sending
+            joules[link.dst] = joules.get(link.dst, np.zeros(1)) + hearing
         return Haul(
             _before(seconds),
             {id: _before(share) for id, share in sums.items()},

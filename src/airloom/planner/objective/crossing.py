@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats, HopCost, HostCost, Option, PlainOptions
-from airloom.planner.objective.metrics import Counted, counts, option_costs
+from airloom.planner.objective.metrics import Counted, option_costs, shares
 
 
 @dataclass(frozen=True)
@@ -46,63 +46,37 @@ class _OneHop:
         return (self.options[cut][place],)
 
 
+class Columns:
+    """The options of a hop as arrays `[N]`, all cuts one after the other; an array is made when it is asked for."""
+
+    def __init__(self, options: Sequence[Option]) -> None:
+        self._options = options
+
+    def __getattr__(self, name: str) -> Floats:
+        found = self.__dict__[name] = np.array([getattr(option, name) for option in self._options], dtype=np.float64)
+        return found
+
+
 def hop_crossing(
     p: int, hop: HopCost, sender: HostCost, receiver: HostCost, counted: Counted, roles: Mapping[str, str]
 ) -> Crossing:
     """The crossing of one hop from host p to the next one."""
-    if isinstance(hop.options, PlainOptions):
-        return _plain_crossing(p, hop, hop.options, sender, receiver, counted, roles)
-    flat = list(itertools.chain.from_iterable(hop.options))
-    costs = np.zeros((len(counted), len(flat)))
-    for j, (metric, devices) in enumerate(counted.values()):
-        sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
-        # As `option_costs`, but only what is there is read: a chain has thousands of options.
-        if metric == "latency":
-            costs[j] = [o.transfer_s + o.code_s + o.decode_s for o in flat]
-        elif metric == "bytes" and sends:
-            costs[j] = [o.nbytes for o in flat]
-        elif metric == "energy":
-            if sends:
-                costs[j] += [o.energy_j for o in flat]
-            if receives:
-                costs[j] += [o.receive_j for o in flat]
-        if metric in ("energy", "money"):
-            code, decode = (
-                (sender.energy_w, receiver.energy_w)
-                if metric == "energy"
-                else (sender.price_per_s, receiver.price_per_s)
-            )
-            if sends and code:
-                costs[j] += code * np.array([o.code_s for o in flat])
-            if receives and decode:
-                costs[j] += decode * np.array([o.decode_s for o in flat])
-    costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
-    return _packed(p, hop.options, costs, np.array([len(row) for row in hop.options]))
-
-
-def _plain_crossing(
-    p: int,
-    hop: HopCost,
-    options: PlainOptions,
-    sender: HostCost,
-    receiver: HostCost,
-    counted: Counted,
-    roles: Mapping[str, str],
-) -> Crossing:
-    """The crossing of a hop that carries every cut raw and in one way."""
-    costs = np.zeros((len(counted), len(options)))
+    options = hop.options
+    back = np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
+    if isinstance(options, PlainOptions):
+        # One way for each cut, and nothing is coded: most links.
+        costs = np.zeros((len(counted), len(options)))
+        for row, (metric, devices) in zip(costs, counted.values(), strict=True):
+            row += shares(metric, devices, options, sender, receiver, roles)[0]
+        costs += back
+        picks = np.zeros((1, len(options)), dtype=np.intp)
+        costs[:, -1], picks[:, -1] = np.inf, -1  # what is finished goes back and not on
+        return Crossing(p, p + 1, costs[None], picks, _OneHop(options))
+    columns, sizes = Columns(list(itertools.chain.from_iterable(options))), np.array([len(row) for row in options])
+    costs = np.zeros((len(counted), int(sizes.sum())))
     for row, (metric, devices) in zip(costs, counted.values(), strict=True):
-        sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
-        if metric == "latency":
-            row += options.total_s
-        elif metric == "bytes" and sends:
-            row += options.nbytes
-        elif metric == "energy":
-            row += (options.energy_j if sends else 0.0) + (options.receive_j if receives else 0.0)
-    costs += np.array(option_costs(hop.back, receiver, sender, counted, roles))[:, None]
-    picks = np.zeros((1, len(options)), dtype=np.intp)
-    costs[:, -1], picks[:, -1] = np.inf, -1  # what is finished goes back and not on
-    return Crossing(p, p + 1, costs[None], picks, _OneHop(options))
+        row += sum(shares(metric, devices, columns, sender, receiver, roles))
+    return _packed(p, options, costs + back, sizes)
 
 
 def _packed(p: int, options: Sequence[Sequence[Option]], flat: Floats, sizes: Cuts) -> Crossing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -86,26 +87,49 @@ def elapsed_of(host: HostCost, rates: Floats, counted: Counted, roles: Mapping[s
     return found
 
 
+class Carried(Protocol):
+    """What one option spends, or many as arrays: the fields of `core.problem.Option`."""
+
+    @property
+    def transfer_s(self) -> Any: ...
+    @property
+    def code_s(self) -> Any: ...
+    @property
+    def decode_s(self) -> Any: ...
+    @property
+    def nbytes(self) -> Any: ...
+    @property
+    def energy_j(self) -> Any: ...
+    @property
+    def receive_j(self) -> Any: ...
+
+
+def shares(
+    metric: Metric, devices: tuple[str, ...], option: Carried, sender: HostCost, receiver: HostCost,
+    roles: Mapping[str, str],
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """What a metric counts of the link, of coding at the sender and of decoding at the receiver.
+
+    A field of `option` is read only where it counts: there may be thousands of options.
+    """
+    if metric == "latency":
+        return option.transfer_s, option.code_s, option.decode_s
+    sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
+    if metric == "bytes":
+        return (option.nbytes if sends else 0.0), 0.0, 0.0
+    link: Any = 0.0
+    rate, rate_there = sender.price_per_s, receiver.price_per_s
+    if metric == "energy":
+        link = (option.energy_j if sends else 0.0) + (option.receive_j if receives else 0.0)
+        rate, rate_there = sender.energy_w, receiver.energy_w
+    code = option.code_s * rate if sends and rate else 0.0
+    return link, code, (option.decode_s * rate_there if receives and rate_there else 0.0)
+
+
 def option_costs(
     option: Option, sender: HostCost, receiver: HostCost, counted: Counted, roles: Mapping[str, str]
 ) -> list[float]:
     """`[M]` of one option: its sender's share, and of energy and money its receiver's."""
-    found = []
-    for metric, devices in counted.values():
-        sends, receives = counts(sender.device, devices, roles), counts(receiver.device, devices, roles)
-        match metric:
-            case "latency":
-                found.append(option.total_s)
-            case "bytes":
-                found.append(float(option.nbytes) if sends else 0.0)
-            case "energy":
-                found.append(
-                    (option.energy_j + option.code_s * sender.energy_w if sends else 0.0)
-                    + (option.receive_j + option.decode_s * receiver.energy_w if receives else 0.0)
-                )
-            case "money":
-                found.append(
-                    (option.code_s * sender.price_per_s if sends else 0.0)
-                    + (option.decode_s * receiver.price_per_s if receives else 0.0)
-                )
-    return found
+    return [
+        float(sum(shares(metric, devices, option, sender, receiver, roles))) for metric, devices in counted.values()
+    ]

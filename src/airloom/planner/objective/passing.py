@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats, HopCost, HostCost, Option, Problem
-from airloom.planner.objective.crossing import Crossing, pruned
-from airloom.planner.objective.metrics import Counted, counts, option_costs
+from airloom.planner.objective.crossing import Columns, Crossing, pruned
+from airloom.planner.objective.metrics import Counted, option_costs, shares
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,11 @@ class _Hop:
         self.size = last + 1
         self.metrics = len(counted)
 
-        self.link, self.code, self.decode = (np.zeros((self.metrics, len(flat))) for _ in range(3))
-        code_s, decode_s = np.array([o.code_s for o in flat]), np.array([o.decode_s for o in flat])
+        self.link, self.code, self.decode = np.zeros((3, self.metrics, len(flat)))
+        columns = Columns(flat)
         for j, (metric, devices) in enumerate(counted.values()):
-            sends = 1.0 if counts(sender.device, devices, roles) else 0.0
-            receives = 1.0 if counts(receiver.device, devices, roles) else 0.0
-            match metric:
-                case "latency":
-                    self.link[j] = [o.transfer_s for o in flat]
-                    self.code[j], self.decode[j] = code_s, decode_s
-                case "bytes":
-                    self.link[j] = [sends * o.nbytes for o in flat]
-                case "energy":
-                    self.link[j] = [sends * o.energy_j + receives * o.receive_j for o in flat]
-                    self.code[j] = sends * sender.energy_w * code_s
-                    self.decode[j] = receives * receiver.energy_w * decode_s
-                case "money":
-                    self.code[j] = sends * sender.price_per_s * code_s
-                    self.decode[j] = receives * receiver.price_per_s * decode_s
+            parts = shares(metric, devices, columns, sender, receiver, roles)
+            self.link[j], self.code[j], self.decode[j] = parts
         self.coding = np.array([option.coding for option in flat], dtype=object)
         self.cut = np.repeat(np.arange(last), [len(row) for row in rows])
         self.place = np.array([place for row in rows for place in range(len(row))], dtype=np.intp)
