@@ -164,3 +164,20 @@ def test_agents_merge_after_so_many_updates() -> None:
     # Updates begin with the 11th episode: 5 of them by the 15th, 20 by the 30th.
     assert [point.round for point in learned.points] == [1, 4]
     assert learned.points[1].aware.nbytes == pytest.approx(4 * 2 * plans.aware.agents[0].cost("bytes"))
+
+
+def test_each_plan_takes_the_path_that_is_best_for_it() -> None:
+    """Two ways to the merging host: the usual one has a slow host on it, the other a fast one."""
+    devices = (
+        Device(id="ue", role="ue", factor=8.0),
+        Device(id="a", role="mec", factor=50.0),
+        Device(id="b", role="mec", factor=1.0),
+        Device(id="sink", role="cloud", factor=50.0),
+    )
+    pairs = [("ue", "a", 1e6), ("a", "sink", 1e6), ("ue", "b", 0.99e6), ("b", "sink", 0.99e6)]
+    links = tuple(Link(src=a, dst=b, rate_bps=r) for x, y, r in pairs for a, b in ((x, y), (y, x)))
+    topology = Topology(devices=devices, links=links, source="ue", sink="sink")
+    plans = _plans(topology, _profile([0.1, 0.1], [1000, 100, 10], [50, 50]))
+    for cost in (plans.aware, plans.standard):
+        assert cost.agents[0].chain == ("ue", "b", "sink")
+        assert cost.agents[0].stops == (0, 2, 2)

@@ -7,6 +7,7 @@ All figures are modelled.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,14 +21,14 @@ from airloom.core.profile import Profile
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import Basis, Value
 from airloom.errors import ConfigError
-from airloom.planner.collaborative import Collaboration, with_parameters
+from airloom.planner.collaborative import Collaboration
+from airloom.planner.modes import Modes, Pricer, planned_chain
 from airloom.planner.objective.outcome import outcome
 from airloom.planner.objective.solvers import solve_objective
 from airloom.planner.objective.vectors import vectors
 from airloom.planner.planning import roles_of
 from airloom.planner.pricing import FRAMED, Choices, profile_of
-from airloom.planner.route import chain
-from airloom.planner.training import Training, training_costs
+from airloom.planner.training import Training
 
 # What a round is told in, whatever the objective.
 _TOLD: tuple[Metric, ...] = ("latency", "energy", "bytes")
@@ -141,18 +142,16 @@ def plan_rounds(
     modelled = False
     for source in places:
         own = msgspec.structs.replace(topology, source=source)
-        hosts = chain(own, conditions=network.conditions)
-        costs = training_costs(
-            own, hosts, network.profiles, training,
-            conditions=network.conditions, framing=network.framing, choices=network.choices,
+        steps = Pricer(
+            own, network.profiles, conditions=network.conditions, framing=network.framing, choices=network.choices,
+            modes=Modes(training=training),
         )  # fmt: skip
-        whole = with_parameters(
-            costs.problem, own, profile_of(source, network.profiles), collaboration,
-            conditions=network.conditions, framing=network.framing, choices=network.choices,
-        )  # fmt: skip
-        aware.append(_agent(source, whole, whole, objective, own, collaboration.every))
-        standard.append(_agent(source, costs.problem, whole, objective, own, collaboration.every))
-        modelled = modelled or costs.modelled
+        whole = dataclasses.replace(steps, modes=Modes(training=training, collaboration=collaboration))
+        # Each plan takes the path that is best at its own prices.
+        best, usual = planned_chain(whole, objective), planned_chain(steps, objective)
+        aware.append(_agent(source, whole(best), whole(best), objective, own, collaboration.every))
+        standard.append(_agent(source, steps(usual), whole(usual), objective, own, collaboration.every))
+        modelled = modelled or steps.training(usual).modelled
     return RoundPlans(
         model=profile_of(places[0], network.profiles).model,
         steps=collaboration.every,

@@ -19,6 +19,11 @@ class TrainingExecutor:
     def __init__(self, captured: Captured, spec: TrainingSpec, *, torch_device: str = "cpu", threads: int = 1) -> None:
         self.trainer = StageTrainer(captured, spec, torch_device=torch_device, threads=threads)
 
+    @property
+    def is_single_threaded(self) -> bool:
+        """Whether the thread that calls `train` does all of the work, and its processor time is that of the work."""
+        return self.trainer.threads == 1 and self.trainer.torch_device.type == "cpu"
+
     def train(self, job: Train) -> Parcel:
         """The tensors that `job.makes` names.
 
