@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
 import numpy as np
 
 from airloom.core.forecast import ForecastPolicy
@@ -27,17 +25,13 @@ from airloom.core.objective import LATENCY, Objective
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.tolerance import Contract
-from airloom.core.topology import Conditions, DeviceState, Link, LinkState, Topology
+from airloom.core.topology import Conditions, DeviceState, Link, Topology
 from airloom.core.trace import Event as TraceEvent
 from airloom.core.training import TrainingSpec
 from airloom.core.value import SCHEMA_VERSION
 from airloom.engine.config import AttemptPolicy, HostConfig, WavePolicy
 from airloom.engine.events import (
-    Cancel,
     Event,
-    Finish,
-    LinkChanged,
-    Submit,
     TrainingOutcome,
 )  # fmt: skip
 from airloom.engine.host import Host
@@ -46,30 +40,20 @@ from airloom.engine.routebook import RouteBook
 from airloom.errors import RequestError
 from airloom.planner.pricing import FRAMED, profile_of
 from airloom.radio.link import LinkModel, QueuedLink, link_model, loss_process
+from airloom.sim.befalling import Arrival, Befalling
 from airloom.sim.carrier import Carrier
 from airloom.sim.clock import Clock
-from airloom.sim.dispatch import Dispatch, Node
+from airloom.sim.dispatch import Node
 from airloom.sim.executor import Blank
 from airloom.sim.rates import Rates, SteppedRate, Window
 from airloom.sim.reports import Reports
 
+__all__ = ["Arrival", "Simulation"]
+
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A user asks `source` ("" is the topology's) for an inference at `at_s`, due `deadline_s` later.
-
-    `cancel_s` after it the user withdraws the request, where that is not None.
-    """
-
-    at_s: float
-    deadline_s: float = 2.0
-    source: str = ""
-    cancel_s: float | None = None
-
-
-class Simulation(Dispatch):
+class Simulation(Befalling):
     """One run. `outcomes[source, request]` lists what each request came to, in order; one entry, if all is well.
 
     Args:
@@ -240,8 +224,6 @@ class Simulation(Dispatch):
         """A host that is up, to look at."""
         return self._nodes[device].host
 
-    # --- users and conditions -----------------------------------------------------------------
-
     def _model(self, link: Link) -> LinkModel:
         window = self._window
         if window is None or (link.src, link.dst) not in window.columns:
@@ -249,98 +231,6 @@ class Simulation(Dispatch):
         rate = SteppedRate(window, (link.src, link.dst))
         loss = loss_process(link.loss, link.burst_s)
         return QueuedLink(rate, loss, delay_s=link.delay_s + link.overhead_s, buffer_bytes=math.inf)
-
-    def _next_arrival(self) -> None:
-        """Wait for one arrival at a time: there may be no end of them."""
-        arrival = next(self._coming, None)
-        if arrival is None:
-            self._more = False
-            return
-
-        def come() -> None:
-            self.submit(arrival)
-            self._next_arrival()
-
-        self._clock.at(arrival.at_s, come)
-
-    def submit(self, arrival: Arrival) -> None:
-        """The request of `arrival` begins now, numbered in the order of submission."""
-        number, self._number = self._number, self._number + 1
-        source = arrival.source or self._topology.source
-        if source not in self._nodes:
-            return
-        now_s = self._clock.now_s
-        self._live.add((source, number))
-        self._last_s = max(self._last_s, now_s + arrival.deadline_s)
-        parcel = self._blank[source].parcel(self._configs[source].cut_tensors(0), 0)
-        if arrival.cancel_s is not None:
-            self._clock.at(now_s + arrival.cancel_s, lambda: self._tell(source, Cancel(number)))
-        self._tell(source, Submit(number, parcel, now_s + arrival.deadline_s))
-
-    def _finish(self, device: str, effect: Finish) -> None:
-        key = (device, effect.request)
-        self._live.discard(key)
-        if self._keeps:
-            self.outcomes.setdefault(key, []).append(effect.outcome)
-        if self._next_after is not None:
-            arrival = self._next_after(device, self._clock.now_s)
-            if arrival is not None:
-                self._following += 1
-                self._clock.at(arrival.at_s, lambda: self._follow(arrival))
-
-    def _follow(self, arrival: Arrival) -> None:
-        self._following -= 1
-        self.submit(arrival)
-
-    def _next_move(self) -> None:
-        move = next(self._moves, None)
-        if move is None:
-            return
-
-        def come() -> None:
-            self._move(move)
-            self._next_move()
-
-        self._clock.at(move.at_s, come)
-
-    def _move(self, move: Conditions) -> None:
-        """What `move` names becomes as it says; the rest stays."""
-        if not (move.links or move.devices):
-            return
-        self._emit("condition", msgspec.to_builtins(move), self._topology.source)
-        for state in move.links:
-            carrier = self._carriers[state.src, state.dst]
-            was_up = carrier.up
-            carrier.change(state)
-            if state.up != was_up:
-                self._tell_of_link(LinkChanged(state.src, state.dst, state.up))
-        for device in move.devices:
-            self._change_device(device)
-
-    def _change(self, change: Conditions) -> None:
-        """The network becomes the topology with `change`."""
-        self._emit("condition", msgspec.to_builtins(change), self._topology.source)
-        links = {(state.src, state.dst): state for state in change.links}
-        for key in self._carriers:
-            self._carriers[key].change(links.get(key, LinkState(src=key[0], dst=key[1])))
-        devices = {state.id: state for state in change.devices}
-        for device in self._topology.devices:
-            self._change_device(devices.get(device.id, DeviceState(id=device.id)))
-
-    def _tell_of_link(self, event: LinkChanged) -> None:
-        """All who route over it hear of it: not the UEs at other links."""
-        for device in list(self._nodes):
-            if device not in self._book.edges or device in (event.src, event.dst):
-                self._tell(device, event)
-
-    def _change_device(self, state: DeviceState) -> None:
-        self._states[state.id] = state
-        if state.up and state.id not in self._nodes:
-            self._start(state.id, announce_s=self._detect_s)
-        elif not state.up and state.id in self._nodes:
-            self._kill(state.id)
-        if state.up:
-            self._nodes[state.id].executor.load = state.load
 
     def _tick(self, window: Window) -> None:
         """The window moves on; hosts that look at every tick are told of it."""
