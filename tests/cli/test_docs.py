@@ -20,6 +20,7 @@ from airloom.core.coding import Coding
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
 from airloom.core.run import Phase, RunRecord, SchemeRecord
+from airloom.core.simulated import LinkBandwidth, MetricTally, SchemeTally, SimulationRecord, Span
 from airloom.core.tolerance import (
     Curve,
     CutTolerance,
@@ -31,10 +32,12 @@ from airloom.core.tolerance import (
 )
 from airloom.core.trace import Event, Kind
 from airloom.files import read_value
+from airloom.report.beside import Beside, Pair, SchemeBeside
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOLERANCE = (Tolerance, CutTolerance, LayerTolerance, MapOrder, TunedWeights, ErrorPoint, Curve, Coding)
+SIMULATION = (SimulationRecord, SchemeTally, MetricTally, Span, LinkBandwidth)
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
 
 
@@ -88,6 +91,8 @@ def test_the_trace_line_decodes() -> None:
 
 @pytest.mark.parametrize(("type_", "section"), [(Profile, "Profile"), (Plan, "Plan"), (RunRecord, "Run folder"),
                                                (SchemeRecord, "Run folder"), (Phase, "Run folder"),
+                                               *((type_, "Run folder") for type_ in SIMULATION),
+                                               *((type_, "Side by side") for type_ in (Beside, SchemeBeside, Pair)),
                                                *((type_, "Tolerance") for type_ in TOLERANCE)])  # fmt: skip
 def test_every_key_is_described(type_: type[msgspec.Struct], section: str) -> None:
     text = FORMATS[FORMATS.index(f"## {section}") :]

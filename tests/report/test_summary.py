@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airloom.core.run import Phase, RunRecord, SchemeRecord
+from airloom.core.run import TRAINING, Phase, RunRecord, SchemeRecord
 from airloom.core.topology import Device, Link, Power, Topology
 from airloom.core.trace import Event
 from airloom.report.folder import read_run
@@ -150,6 +150,18 @@ def test_headline_says_what_is_so(mine: float, theirs: float, said: str) -> None
     summary = summarise(None, schemes)
     assert said in summary.headline
     assert summary.headline == headline(summary.schemes[1], summary.schemes[:1])
+
+
+def test_a_step_of_training_is_one_run_of_a_stage_and_said_to_be_a_step() -> None:
+    events = _request(0, 0.0, 0.1, 4)
+    for what, took_s in (("forward", 0.01), ("backward", 0.03), ("update", 0.005)):
+        data = {"source": "ue", "start": 0, "stop": 4, "what": what}
+        events.insert(-1, Event(at_s=0.05, host="cloud", kind="stage", took_s=took_s, request=0, attempt=0, data=data))
+    series = read_series(events, CHAIN)
+    summary = summarise(None, [(SchemeRecord(name=TRAINING, title="Split training"), series)])
+    stage = next(stage for stage in summary.schemes[0].stages if stage.device == "cloud")
+    assert (stage.runs, stage.p50_s and stage.p50_s.value) == (1, pytest.approx(0.045))
+    assert summary.headline == "Split training takes 100 ms a step; no step of 1 was lost."
 
 
 def test_headline_without_a_result() -> None:

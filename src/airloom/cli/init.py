@@ -27,11 +27,13 @@ devices:
   #   speed: 0.1            a tenth of the machine that the profile was measured on
   #   factor: 10            the same, as its compute time over that machine's
   #   profile: ue.json      its own, from `airloom profile MODEL` run on the device
+  #   class: jetson-nano    a published machine: speed, power and price (docs/scenarios.md lists them)
   - id: ue
     role: ue
     speed: 0.1
     memory: 512 MiB         # what the weights of its stage may take; leave out for no limit
     # Beyond idle, while it computes, and for each bit it sends. Energy from it is modelled.
+    # price: 0.30 per hour    counts for `--minimize money`
     power: {idle: 1 W, busy: 3 W, radio_per_bit: 100 nJ, source: assumed}
   - id: gnb
     role: gnb
@@ -64,6 +66,8 @@ topology: topology.yaml     # paths are relative to this file
 # A name of the zoo (resnet18, resnet20, ...), your own `package.module:factory`, or an exported .pt2.
 model: resnet20
 # profile: profile.json     # from `airloom profile`; without it the model is measured first
+# minimize: energy          # what to make small in place of latency: energy, bytes or money ...
+# require: latency<=100ms   # ... and what every request must keep
 # tolerance: tolerance.json # from `airloom tolerance`: what loss costs at each cut ...
 # min_accuracy: 88 %        # ... so that only what this accuracy needs is sent again
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from airloom.core.plan import Plan
     from airloom.core.topology import Conditions
     from airloom.core.training import LossName
-    from airloom.training import Trained
 
 HELP = "train a model split over the hosts of a topology"
 EPILOG = """\
@@ -28,6 +27,9 @@ network of the zoo trains on the pictures that come with Airloom. Plans are of t
 `airloom profile --train sgd` and `airloom plan --train`. Ctrl-C ends training after the step at hand and brings the
 weights home; a second one ends it at once. --check trains in one piece here too, and compares bit for bit.
 """
+
+#: What of `--json` comes of the run itself.
+_MEASURED = ("measured_s", "moved_s", "moved_nbytes", "first_loss", "last_loss", "losses", "wire_nbytes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
 
     from airloom import zoo
     from airloom.cli.terminal import Progress
+    from airloom.cli.trained import show
     from airloom.deployment import DeployOptions
     from airloom.nn.training.batches import Batches
     from airloom.nn.training.checkpoint import differing, load_checkpoint
@@ -170,6 +173,9 @@ def run(args: argparse.Namespace) -> int:
     profiles = load_profiles(topology, profile)
     check_model(profiles, captured.graph)
     profiles = {id: with_training(one, captured.graph, spec) for id, one in profiles.items()}
+    deploy = DeployOptions(transport=carrier, seed=seed, threads=args.threads)
+    with Progress("measuring what a message costs here"):
+        deploy = deploy.calibrated()
     # The first Ctrl-C ends after the step at hand, the second at once.
     asked = False
 
@@ -193,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 trained = train_split(
                     captured, topology, batches, spec, args.steps, profiles=profiles, plan=plan, replan=replan,
-                    changes=changes, options=DeployOptions(transport=carrier, seed=seed, threads=args.threads),
+                    changes=changes, options=deploy,
                     resume=resume, checkpoint=args.checkpoint, checkpoint_every=args.every, folder=args.out,
                     stop=lambda: asked, progress=tell,
                 )  # fmt: skip
@@ -216,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
         same = not wrong and whole.losses == tuple(step.loss for step in trained.steps)
         if wrong:
             print(f"airloom: {len(wrong)} weights differ from training in one piece: {wrong[0]}, ...", file=sys.stderr)
-    _show(args, trained, same)
+    show(args, trained, same)
     if ended_early:
         return 130
     return 1 if same is False else 0
@@ -241,58 +247,3 @@ def _samples(args: argparse.Namespace) -> tuple[list[Any], Any]:
     if len(labels) != 1 or len(labels[0]) != len(arrays[0]):
         raise ConfigError(f"expected one array with {len(arrays[0])} labels", where=str(args.labels))
     return arrays, labels[0]
-
-
-def _show(args: argparse.Namespace, trained: Trained, same: bool | None) -> None:
-    from airloom.cli.terminal import emit_json, table
-    from airloom.units import format_bytes, format_seconds
-
-    spans = list(zip(trained.plans, [*(one.step for one in trained.plans[1:]), trained.step], strict=True))
-    rows, found = [], []
-    for one, end in spans:
-        took = sorted(step.took_s for step in trained.steps if one.step <= step.number < end)
-        losses = [step.loss for step in trained.steps if one.step <= step.number < end]
-        measured = took[len(took) // 2] if took else None
-        where = ", ".join(f"{s.device} {s.start}..{s.stop - 1}" for s in one.plan.stages)
-        found.append(
-            {
-                "first_step": one.step, "steps": len(took), "stages": where, "predicted_s": one.predicted_s,
-                "measured_s": measured, "moved_nbytes": one.moved_nbytes, "moved_s": one.moved_s,
-                "first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None,
-            }
-        )  # fmt: skip
-        rows.append(
-            (
-                where, f"{one.step}..{end - 1}", None if one.predicted_s is None else format_seconds(one.predicted_s),
-                None if measured is None else format_seconds(measured), format_bytes(one.moved_nbytes),
-                format_seconds(one.moved_s), *(f"{losses[k]:.4f}" if losses else None for k in (0, -1)),
-            )
-        )  # fmt: skip
-    sent = {
-        "forward": trained.sent("forward"), "backward": trained.sent("backward"), "values": trained.sent("values"),
-        "parameters": trained.sent("parameters"),
-    }  # fmt: skip
-    if args.json:
-        emit_json(
-            {
-                "plans": found, "losses": list(trained.losses), "step": trained.step, "wire_nbytes": sent,
-                "same_as_in_one_piece": same, "notes": list(trained.notes), "basis": {"predicted_s": "modelled"},
-            }
-        )  # fmt: skip
-        return
-    header = ("stages", "steps", "predicted/step", "measured/step", "moved", "in", "first loss", "last loss")
-    print(table(rows, header, align="lrrrrrrr"))
-    steps = max(1, len(trained.steps))
-    on, back, moved = sent["forward"] // steps, sent["backward"] // steps, sent["parameters"]
-    print(
-        f"\non the wire: {format_bytes(on)} forward and {format_bytes(back)} back a step, {format_bytes(moved)} of "
-        "weights moved and brought home, every hop counted"
-    )
-    if same is not None:
-        print("weights and losses are those of training in one piece, bit for bit" if same else "weights DIFFER")
-    for note in trained.notes:
-        print(f"emulated: {note}")
-    for path, what in ((args.save, "weights"), (args.checkpoint, "checkpoint")):
-        if path is not None:
-            print(f"wrote {path}: {what} after step {trained.step - 1}")
-    print(f"wrote {args.out}: `airloom report {args.out}` shows it")

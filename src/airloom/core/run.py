@@ -14,6 +14,9 @@ from airloom.core.tolerance import Contract
 from airloom.core.topology import Conditions, Topology
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
+#: Name of the scheme of a run of training, whose requests are steps.
+TRAINING = "training"
+
 
 class Phase(Value, frozen=True):
     """A stretch of a scheme's requests over which the network was left as it was.

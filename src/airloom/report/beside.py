@@ -67,7 +67,7 @@ _SHOWN: dict[str, Callable[[float], str]] = {
     "s": format_seconds,
     "J": format_joules,
     "B": format_bytes,
-    "": lambda value: f"{value:.4g}",
+    "": lambda value: f"{value:.0f}" if value == round(value) else f"{value:.1f}",
 }
 
 
@@ -170,10 +170,13 @@ def render_beside(found: Beside, first: Run, second: Run) -> str:
     """The two as one self-contained page."""
     rows = []
     for scheme in found.schemes:
-        for name, run in ((found.first, first), (found.second, second)):
+        # Their names in short, where that tells them apart: the whole of it stands above the tables.
+        short = [name.partition(",")[0] for name in (found.first, found.second)]
+        names = short if short[0] != short[1] else [found.first, found.second]
+        for name, run in zip(names, (first, second), strict=True):
             served = next(s for s in run.schemes if s.record.name == scheme.name).series.served
             took = [one.took_s for one in served if one.outcome == RESULT]
-            rows.append(Row(scheme.title, name, took, None, name == found.first))
+            rows.append(Row(scheme.title, name, took, None, run is first))
     sections = [f'<section><h2>Latency</h2><div class="wide">{draw_latency(rows)}</div></section>']
     for scheme in found.schemes:
         body = html_table(["", found.first, found.second, "Off by"], [("", _cells(pair)) for pair in scheme.figures])

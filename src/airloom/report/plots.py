@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from airloom.core.run import Phase
+from airloom.core.simulated import SimulationRecord
+from airloom.core.topology import Topology
 from airloom.report.draw_topology import stage_spans
 from airloom.report.folder import Run
+from airloom.report.scenario import placed_counts, placed_devices
 from airloom.report.series import RESULT
 from airloom.report.summary import Summary, phase_of
 from airloom.units import format_rate, format_seconds
@@ -20,7 +24,7 @@ DPI = 150
 
 
 def write_plots(run: Run, folder: Path, summary: Summary | None = None) -> list[Path]:
-    """Write `latency.png`, `plan.png` and, where there is a record, `topology.png`; returns the paths."""
+    """Write `latency.png`, `plan.png` and, of a run over a chain with a record, `topology.png`; returns the paths."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +32,7 @@ def write_plots(run: Run, folder: Path, summary: Summary | None = None) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     drawings = [("latency.png", _latency, (9.0, 4.6)), ("plan.png", _plan, (9.0, 6.0))]
-    if run.record is not None:
+    if run.record is not None and run.simulation is None:  # a scenario's hosts are no chain, and its links move
         drawings.append(("topology.png", _topology, (9.0, 3.6)))
     for name, draw, size in drawings:
         figure = Figure(figsize=size, layout="constrained")
@@ -71,6 +75,9 @@ def _plan(figure: Any, run: Run, summary: Summary) -> None:
     judged = next(s for s in summary.schemes if s.name == summary.judged)
     series = scheme.series
     above, below = figure.subplots(2, 1, sharex=True)
+    if run.simulation is not None and run.record is not None:
+        _shares(above, run.simulation, run.record.topology, summary.judged)
+        judged = msgspec.structs.replace(judged, moves=())
     end = max([series.seconds, *(s.submitted_s + s.took_s for s in series.served), 1e-9])
     named: set[str] = set()
     for k, move in enumerate(judged.moves):
@@ -82,7 +89,8 @@ def _plan(figure: Any, run: Run, summary: Summary) -> None:
             above.bar(move.at_s, stop - start, until - move.at_s, bottom=start, align="edge", color=colour, label=label)
     above.set_ylabel("operators")
     above.set_title(f"Where {judged.title} ran the operators", fontsize=9, loc="left")
-    above.invert_yaxis()
+    if run.simulation is None:
+        above.invert_yaxis()
     above.margins(x=0)
     if named:
         above.legend(fontsize=8, loc="upper right")
@@ -99,6 +107,20 @@ def _plan(figure: Any, run: Run, summary: Summary) -> None:
                 axes.axvline(starts[change.request], color="#b42318", linestyle="--", linewidth=1)
             below.annotate(change.title, (starts[change.request], 0), xytext=(4, 4), textcoords="offset points",
                            color="#b42318", fontsize=8)  # fmt: skip
+
+
+def _shares(axes: Any, simulation: SimulationRecord, topology: Topology, judged: str) -> None:
+    """Operators that each host ran for a result in the mean, stretch by stretch, UEs as one."""
+    tally = next((tally for tally in simulation.schemes if tally.name == judged), None)
+    if tally is None:
+        return
+    levels = [0.0] * len(tally.spans)
+    for k, device in enumerate(placed_devices(tally, topology)):
+        counts = [placed_counts(span, topology).get(device, 0.0) for span in tally.spans]
+        axes.bar([span.start_s for span in tally.spans], counts, [span.end_s - span.start_s for span in tally.spans],
+                 bottom=levels, align="edge", color=COLOURS[k % len(COLOURS)], label=device)  # fmt: skip
+        levels = [level + count for level, count in zip(levels, counts, strict=True)]
+    axes.legend(fontsize=8, loc="upper right")
 
 
 def _topology(figure: Any, run: Run, summary: Summary) -> None:

@@ -52,7 +52,7 @@ def coloured(record: SimulationRecord, topology: Topology, judged: str) -> tuple
     found = next((tally for tally in record.schemes if tally.name == judged), None)
     if found is None:
         return ()
-    return tuple(topology.source if device == UES else device for device in _devices(found, topology))
+    return tuple(topology.source if device == UES else device for device in placed_devices(found, topology))
 
 
 def _modelled(value: float | None, basis: Basis = "modelled") -> Figure | None:
@@ -96,7 +96,7 @@ def _bandwidth(record: SimulationRecord) -> str:
     return html_table(["Link", "", "Mean", "Deviation", "Published mean", "Published deviation"], rows, left=2)
 
 
-def _devices(tally: SchemeTally, topology: Topology) -> list[str]:
+def placed_devices(tally: SchemeTally, topology: Topology) -> list[str]:
     """Those that ran something, the UEs first and as one."""
     ues = {device.id for device in topology.devices if device.role == "ue"}
     order = [device.id for device in topology.devices if device.id not in ues]
@@ -104,7 +104,7 @@ def _devices(tally: SchemeTally, topology: Topology) -> list[str]:
     return [*([UES] if ran & ues else []), *(id for id in order if id in ran)]
 
 
-def _counts(span: Span, topology: Topology) -> dict[str, float]:
+def placed_counts(span: Span, topology: Topology) -> dict[str, float]:
     ues = {device.id for device in topology.devices if device.role == "ue"}
     counts: dict[str, float] = {}
     for id, count in span.operators.items():
@@ -116,13 +116,13 @@ def _counts(span: Span, topology: Topology) -> dict[str, float]:
 def _legend(tally: SchemeTally, topology: Topology) -> str:
     entries = "".join(
         f'<li><span class="swatch" style="background:{colour(k)}"></span>{esc(device)}</li>'
-        for k, device in enumerate(_devices(tally, topology))
+        for k, device in enumerate(placed_devices(tally, topology))
     )
     return f'<ul class="legend">{entries}</ul>'
 
 
 def _placement(tally: SchemeTally, topology: Topology) -> str:
-    devices, spans = _devices(tally, topology), tally.spans
+    devices, spans = placed_devices(tally, topology), tally.spans
     end_s = max(span.end_s for span in spans)
     top_s = max((span.mean_s or 0.0 for span in spans), default=0.0) * 1.1 or 1.0
     svg = Svg(
@@ -133,7 +133,7 @@ def _placement(tally: SchemeTally, topology: Topology) -> str:
         return LEFT + at_s / end_s * (WIDTH - LEFT - 10)
 
     for span in spans:
-        counts = _counts(span, topology)
+        counts = placed_counts(span, topology)
         whole = sum(counts.values())
         y = TOP
         for k, device in enumerate(devices):

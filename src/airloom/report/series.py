@@ -42,13 +42,17 @@ class Served:
 
 @dataclass(frozen=True)
 class StageRun:
-    """One execution of operators `start..stop-1`; `index` is its request's, -1 where that is unknown."""
+    """One execution of operators `start..stop-1`; `index` is its request's, -1 where that is unknown.
+
+    `part` is what of a step of training it was: forward, backward, update; "" of an inference.
+    """
 
     device: str
     start: int
     stop: int
     took_s: float
     index: int
+    part: str = ""
 
 
 class Sending(NamedTuple):
@@ -201,7 +205,7 @@ def read_series(events: Sequence[Event], chain: tuple[str, ...] = ()) -> Series:
             stages[_key(event, chain)].append(event)
             start, stop = _int(data.get("start")), _int(data.get("stop"))
             index = series.index.get(_key(event, chain), -1)
-            series.stages.append(StageRun(event.host, start, stop, event.took_s, index))
+            series.stages.append(StageRun(event.host, start, stop, event.took_s, index, str(data.get("what", ""))))
         elif event.kind == "attempt":
             attempts[_key(event, chain)] += 1
         elif event.kind == "arrive":

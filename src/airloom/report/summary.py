@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from airloom.core.objective import format_amount
-from airloom.core.run import Phase, RunRecord, SchemeRecord
+from airloom.core.run import TRAINING, Phase, RunRecord, SchemeRecord
 from airloom.core.value import Basis, Value
 from airloom.report.costs import CostSummary, energy_j, summarise_costs
 from airloom.report.delivered import Delivered, delivered
@@ -184,8 +184,15 @@ def _phases(record: SchemeRecord, series: Series, basis: Basis) -> tuple[PhaseSu
 def _stages(record: SchemeRecord, series: Series, basis: Basis) -> tuple[StageSummary, ...]:
     order = {device: k for k, device in enumerate(series.chain)}
     runs: dict[tuple[int, str, int, int], list[float]] = defaultdict(list)
+    steps: dict[tuple[int, str, int, int], dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for run in series.stages:
-        runs[order.get(run.device, len(order)), run.device, run.start, run.stop].append(run.took_s)
+        key = order.get(run.device, len(order)), run.device, run.start, run.stop
+        if run.part and run.index >= 0:
+            steps[key][run.index] += run.took_s
+        else:
+            runs[key].append(run.took_s)
+    for key, parts in steps.items():  # forward, backward and update of a step of training are one run
+        runs[key] += parts.values()
     expected = {} if record.plan is None else {(s.device, s.start, s.stop): s.predicted_s for s in record.plan.stages}
     expected |= {(s.device, s.start, s.stop): s.predicted_s for s in record.predicted_stages}
     out = []
@@ -299,10 +306,13 @@ def _bounds_said(judged: SchemeSummary) -> str:
 
 def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
     """What was gained, in a sentence; says so where nothing was."""
+    training = judged.name == TRAINING
+    one = "step" if training else "request"
     if judged.p50_s is None:
-        return f"{judged.title}: none of {judged.requests} requests had a result."
+        return f"{judged.title}: none of {judged.requests} {one}s had a result."
     mine = judged.p50_s.value
-    said = f"{judged.title} answers in {format_seconds(mine)}"
+    verb = "takes" if training else "answers in"
+    said = f"{judged.title} {verb} {format_seconds(mine)}" + (" a step" if training else "")
     rivals = sorted((o for o in others if o.p50_s is not None), key=lambda o: o.p50_s.value if o.p50_s else 0.0)
     if rivals:
         best = rivals[0]
@@ -317,7 +327,7 @@ def headline(judged: SchemeSummary, others: Sequence[SchemeSummary]) -> str:
             said += f" (p50), as fast as {rival}"
     said += _accuracy_said(judged) + _bounds_said(judged)
     lost = judged.requests - judged.results
-    count = "no request" if lost == 0 else f"{lost} request{'s' if lost > 1 else ''}"
+    count = f"no {one}" if lost == 0 else f"{lost} {one}{'s' if lost > 1 else ''}"
     return f"{said}; {count} of {judged.requests} {'were' if lost > 1 else 'was'} lost."
 
 

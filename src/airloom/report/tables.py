@@ -142,8 +142,8 @@ def costs_table(summary: Summary) -> str:
             rows.append(("judged" if s.name == summary.judged else "", cells))
     header = ["Scheme", "Metric", "Predicted", "Mean", "p95", "Worst", "Bound", "Kept in", "Basis"]
     caption = (
-        "For one request. One that had no result keeps no bound; foreseen are those in stretches for which the "
-        "planner itself expected the bound to be broken."
+        "For one request. One that had no result keeps no bound; foreseen are those of which the planner, or a host on "
+        "the way, knew that the bound would be broken."
     )
     return html_table(header, rows, left=2, caption=caption)
 
