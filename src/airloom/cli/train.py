@@ -28,9 +28,6 @@ network of the zoo trains on the pictures that come with Airloom. Plans are of t
 weights home; a second one ends it at once. --check trains in one piece here too, and compares bit for bit.
 """
 
-#: What of `--json` comes of the run itself.
-_MEASURED = ("measured_s", "moved_s", "moved_nbytes", "first_loss", "last_loss", "losses", "wire_nbytes")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a zoo name, package.module:factory, an artifact, or RUN.yaml")
