@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from airloom.core.value import canonical_json
 from airloom.errors import UserError
-from airloom.nn.operators import ALLOWED, DROPOUT_ARGUMENT, RANDOM, UnknownOperator, argument_names, draws_random, overload
+from airloom.nn.operators import (
+    ALLOWED,
+    DROPOUT_ARGUMENT,
+    RANDOM,
+    UnknownOperator,
+    argument_names,
+    draws_random,
+    overload,
+)
 from airloom.nn.program import (
     DTYPES,
     Call,

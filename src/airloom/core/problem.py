@@ -8,237 +8,29 @@ takes the best option of each hop and cut and need not know what it means.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import overload
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from airloom.core.hostcost import Cuts, Haul, HostCost
+from airloom.core.option import Floats, Option, PlainOptions, RadioChoice
 from airloom.core.profile import Weights
-from airloom.core.value import Value, digest
+from airloom.core.value import digest
 
-Floats = NDArray[np.float64]
-Cuts = NDArray[np.intp]
-
-
-class Option(Value, frozen=True):
-    """One way to carry a cut over a hop.
-
-    Attributes:
-        coding: how the tensors are coded (`core.coding`); "raw" sends their bytes.
-        nbytes: bytes on the wire, framing included, repairs not.
-        transfer_s: sending, propagation, fixed overhead, and what is sent again.
-        code_s: coding at the sender.
-        decode_s: decoding at the receiver.
-        energy_j: radio energy of the sender.
-        receive_j: radio energy of the receiver.
-        accuracy_drop: expected loss of accuracy against the model whole, modelled as additive over hops.
-        coding_drop: what of it the coding costs with nothing lost; a route over several hops bears it once.
-        mcs: of a radio link, the index in the link's table; None where a link has none.
-        tolerable: share of the blocks that may stay missing; 0 is reliable.
-        rounds: expected round trips of repair.
-        missing: expected share of the blocks that stay missing.
-    """
-
-    coding: str = "raw"
-    nbytes: int = 0
-    transfer_s: float = 0.0
-    code_s: float = 0.0
-    energy_j: float = 0.0
-    accuracy_drop: float = 0.0
-    decode_s: float = 0.0
-    coding_drop: float = 0.0
-    mcs: int | None = None
-    tolerable: float = 0.0
-    rounds: float = 0.0
-    missing: float = 0.0
-    receive_j: float = 0.0
-
-    @property
-    def total_s(self) -> float:
-        return self.transfer_s + self.code_s + self.decode_s
-
-
-class RadioChoice(Value, frozen=True):
-    """One way to run a radio link, worked out from its radio (`radio.nr`); a planner takes one of several.
-
-    Attributes:
-        mcs: index in the table of the link's radio.
-        rate_bps: bit/s of IP payload, what the radio itself repeats taken off, lost blocks included.
-        loss: probability that an IP packet of one wire block stays lost after what the radio repeats.
-        block_bytes: of a transport block: what is lost together.
-        delay_s: mean seconds that slots, decoding and the radio's repetitions add to a transfer.
-    """
-
-    mcs: int
-    rate_bps: float
-    loss: float
-    block_bytes: int
-    delay_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Haul:
-    """Weights that have to travel for a host's operators: taken over from another host, or sent where they are merged.
-
-    Attributes:
-        seconds: `[L+1]` of what travels for the operators before each cut, one message after the other.
-        nbytes: by the device that sends, `[L+1]` bytes on the wire; each link counts.
-        joules: by device, `[L+1]` of its radio, sending and receiving.
-    """
-
-    seconds: Floats
-    nbytes: Mapping[str, Floats] = field(default_factory=dict)
-    joules: Mapping[str, Floats] = field(default_factory=dict)
-
-    def __add__(self, other: Haul) -> Haul:
-        return Haul(self.seconds + other.seconds, _added(self.nbytes, other.nbytes), _added(self.joules, other.joules))
-
-
-def _added(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> dict[str, Floats]:
-    return {id: one.get(id, np.zeros(1)) + other.get(id, np.zeros(1)) for id in (*one, *other)}
-
-
-@dataclass(frozen=True)
-class HostCost:
-    """One host's own costs: all that it knows of itself.
-
-    Attributes:
-        device: its id.
-        elapsed_s: `[L+1]` seconds of the operators before each cut, load included; `haul.seconds` too.
-        constant_s: fixed seconds of any stage that is not empty.
-        last_start: `[L+1]` for each stop d, the smallest start c such that the stage c..d-1 fits
-            in memory; non-decreasing; all zeros where memory is no limit.
-        min_stop: the first cut at which this host may hand over (privacy: the first k operators
-            stay on the source); 0 for every other host.
-        energy_w: power while it computes.
-        price_per_s: money for a second of computing.
-        haul: weights that have to travel before or after its operators run; None where none do.
-        memory_bytes: the limit behind `last_start`, so that an error can say how much is missing;
-            None where there is no limit, or where it is not one of bytes.
-    """
-
-    device: str
-    elapsed_s: Floats
-    constant_s: float = 0.0
-    last_start: Cuts | None = None
-    min_stop: int = 0
-    energy_w: float = 0.0
-    memory_bytes: int | None = None
-    price_per_s: float = 0.0
-    haul: Haul | None = None
-
-    @property
-    def num_operators(self) -> int:
-        return len(self.elapsed_s) - 1
-
-    @property
-    def busy_s(self) -> Floats:
-        """`[L+1]` seconds in which it computes: `elapsed_s` without those in which weights travel."""
-        return self.elapsed_s if self.haul is None else self.elapsed_s - self.haul.seconds
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether memory keeps any stage off this host."""
-        return self.last_start is not None and bool(self.last_start[-1] > 0)
-
-    @functools.cached_property
-    def last_stop(self) -> Cuts:
-        """`[L+1]` for each start c, the largest stop d such that the stage c..d-1 fits in memory."""
-        if self.last_start is None:
-            return np.full(self.num_operators + 1, self.num_operators)
-        return np.searchsorted(self.last_start, np.arange(self.num_operators + 1), side="right") - 1
-
-    @functools.cached_property
-    def blocks(self) -> tuple[int, ...]:
-        """0, then as far as memory lets a stage go from there, and so on to L.
-
-        Cuts b[i]..b[i+1]-1 form a block: the stops that fit from any of them reach at least to
-        b[i+1] and at most to b[i+2].
-        """
-        bounds = [0]
-        while bounds[-1] < self.num_operators:
-            # Where even one operator is too much, the block is that one cut.
-            bounds.append(max(int(self.last_stop[bounds[-1]]), bounds[-1] + 1))
-        return tuple(bounds)
-
-    @functools.cached_property
-    def beyond_block(self) -> Cuts:
-        """The starts from which the stops that fit reach beyond the end of their block."""
-        ends = np.array((*self.blocks[1:], self.num_operators))
-        return np.flatnonzero(
-            self.last_stop > ends[np.searchsorted(self.blocks, np.arange(len(self.last_stop)), "right") - 1]
-        )
-
-    def stage_s(self, start: int, stop: int) -> float:
-        return float(self.constant_s + self.elapsed_s[stop] - self.elapsed_s[start]) if stop > start else 0.0
-
-    def compute_s(self, start: int, stop: int) -> float:
-        """Seconds of a stage in which the host computes: `stage_s` without those in which weights travel."""
-        return float(self.constant_s + self.busy_s[stop] - self.busy_s[start]) if stop > start else 0.0
-
-    def fits(self, start: int, stop: int) -> bool:
-        return stop == start or self.last_start is None or start >= int(self.last_start[stop])
-
-
-class PlainOptions(Sequence[tuple[Option, ...]]):
-    """The one way to carry each cut over a link that has only one; an `Option` is made when it is asked for.
-
-    Attributes:
-        total_s: `[L+1]` seconds of each.
-        nbytes, energy_j, receive_j: `[L+1]` as of `Option`; nothing is coded.
-    """
-
-    def __init__(
-        self,
-        total_s: Floats,
-        nbytes: Floats,
-        radio_j: Callable[[], tuple[Floats, Floats]],
-        make: Callable[[int], Option],
-    ) -> None:
-        """`radio_j` gives `energy_j` and `receive_j`, which only some objectives ask for."""
-        self.total_s, self.nbytes, self._radio_j, self._make = total_s, nbytes, radio_j, make
-
-    @functools.cached_property
-    def _both_j(self) -> tuple[Floats, Floats]:
-        return self._radio_j()
-
-    @property
-    def transfer_s(self) -> Floats:
-        return self.total_s
-
-    @property
-    def code_s(self) -> float:
-        return 0.0
-
-    decode_s = code_s
-
-    @property
-    def energy_j(self) -> Floats:
-        return self._both_j[0]
-
-    @property
-    def receive_j(self) -> Floats:
-        return self._both_j[1]
-
-    @overload
-    def __getitem__(self, cut: int) -> tuple[Option, ...]: ...
-    @overload
-    def __getitem__(self, cut: slice) -> tuple[tuple[Option, ...], ...]: ...
-    def __getitem__(self, cut: int | slice) -> tuple[Option, ...] | tuple[tuple[Option, ...], ...]:
-        if isinstance(cut, slice):
-            return tuple(self[index] for index in range(len(self))[cut])
-        return (self._make(range(len(self.total_s))[cut]),)
-
-    def __len__(self) -> int:
-        return len(self.total_s)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
+__all__ = [
+    "Cuts",
+    "Floats",
+    "Haul",
+    "HopCost",
+    "HostCost",
+    "Option",
+    "PlainOptions",
+    "Problem",
+    "RadioChoice",
+    "best_crossing",
+]
 
 
 @dataclass(frozen=True)
@@ -339,7 +131,7 @@ class Problem:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identity of the numbers a plan was made from."""
+        """Identity of the seconds and limits a plan was made from; what else objectives count is not in it."""
         parts = [self.graph_digest.encode()]
         for host in self.hosts:
             parts += [host.device.encode(), host.elapsed_s.tobytes(), np.float64(host.constant_s).tobytes()]
