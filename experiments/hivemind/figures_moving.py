@@ -50,22 +50,27 @@ def draw_15(found: dict[str, Any]) -> plt.Figure:
 
 
 def draw_16(found: dict[str, Any]) -> plt.Figure:
-    cells = [(network, coherence, rows) for network, times in found.items() for coherence, rows in times.items()]
-    figure, panels = plt.subplots(1, len(cells), figsize=(3.6 * len(cells), 3.6), squeeze=False)
-    for axes, (network, coherence, rows) in zip(panels[0], cells, strict=True):
-        bars = [(name, row if "tasks" in row else row.get("beyond")) for name, row in rows.items()]
-        bars = [(name, row) for name, row in bars if row]
-        left = [100 * (row["left"] if row.get("left") is not None else 1.0) for _, row in bars]
-        drawn = axes.barh(range(len(bars)), left, color=[_way(name) for name, _ in bars])
-        axes.bar_label(drawn, fmt="%.1f", fontsize=8)
-        axes.set_yticks(range(len(bars)), [name for name, _ in bars])
-        axes.invert_yaxis()
-        if int(coherence) in paper.FIG16_LEFT:
-            axes.axvline(paper.FIG16_LEFT[int(coherence)], **ECHO, label="paper, perfect")
-            axes.legend(frameon=False, fontsize=8, loc="lower right")
-        axes.set_xlim(0, 1.15 * max(left))
-        plain(axes, "spikes left, % (modelled)", "")
-        axes.set_title(f"Fig. 16: {network}, {coherence} ms", fontsize=10)
+    times = list(next(iter(found.values())))
+    bars = 2 + sum(len(whens) for whens in next(iter(found.values()))[times[0]]["learned"].values())
+    figure, panels = plt.subplots(
+        len(found), len(times), figsize=(5.2 * len(times), (0.8 + 0.22 * bars) * len(found)), squeeze=False, sharey=True
+    )
+    for row, (network, cells) in zip(panels, found.items(), strict=True):
+        for axes, (coherence, ways) in zip(row, cells.items(), strict=True):
+            shown = [("none", ways["none"]), ("perfect", ways["perfect"])]
+            for method, whens in ways["learned"].items():
+                shown += [(f"{method}, {when}", each) for when, each in whens.items()]
+            drawn = axes.barh(
+                range(len(shown)), [100 * each["share"] for _, each in shown], color=[_way(n) for n, _ in shown]
+            )
+            left = ["" if each["left"] is None else f" {100 * each['left']:.0f} %" for _, each in shown]
+            axes.bar_label(drawn, left, fontsize=7)
+            axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
+            axes.margins(x=0.12)
+            plain(axes, "tasks over 100 ms, % (modelled); beside: of those without prediction", "")
+            axes.xaxis.label.set_size(8)
+            axes.set_title(f"Fig. 16: {network} links, coherence {coherence} ms", fontsize=10)
+        row[0].invert_yaxis()
     figure.tight_layout()
     return figure
 

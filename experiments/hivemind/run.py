@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ from figures import draw_all
 from tables import write_tables
 
 Section = Callable[[bool], Any]
+#: Of networks that move: a quarter of an hour of one core.
+FULL = replace(dynamics.FULL, seeds=3, tasks=400)
+#: Recorded 5G mmWave rates, a file each (`second Mbit/s`), in the folder of --data.
+RECORDED = "traces/lumos5g-5g"
 
 
 def sections(data: Path | None) -> dict[str, Section]:
     """What computes each section, given whether all of it is wanted."""
 
     def effort(full: bool) -> dynamics.Effort:
-        return dynamics.FULL if full else dynamics.QUICK
+        return FULL if full else dynamics.QUICK
 
     return {
         "figure_2": lambda full: figure2.figure_2(),
@@ -57,7 +62,7 @@ def sections(data: Path | None) -> dict[str, Section]:
         "figure_16": lambda full: dynamics.figure_16(effort(full), data),
         "figure_17": lambda full: dynamics.figure_17(effort(full), data),
         "under_dynamics": lambda full: dynamics.under_dynamics(effort(full)),
-        "many_ues": lambda full: dynamics.many_ues(effort(full)),
+        "many_ues": lambda full: dynamics.many_ues(replace(FULL, seeds=2, seconds=30.0) if full else dynamics.QUICK),
     }
 
 
@@ -70,14 +75,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="SECTION", default=names, help=f"of {', '.join(names)} (all)")
     parser.add_argument("--again", action="store_true", help="compute what is there, too")
     parser.add_argument(
-        "--data", type=Path, default=os.environ.get("AIRLOOM_DATA"), help="folder of traces/, for recorded links (none)"
+        "--data",
+        type=Path,
+        default=os.environ.get("AIRLOOM_DATA"),
+        help=f"folder of {RECORDED}, for recorded links (none)",
     )
     parser.add_argument("--work", type=Path, default=Path("hivemind-work"), help="folder of what is computed")
     parser.add_argument("--out", type=Path, help="results (WORK/results.json); tables and pictures go beside it")
     args = parser.parse_args()
     if unknown := set(args.only) - set(names):
         parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(names)}")
-    data = None if args.data is None else Path(args.data)
+    data = None if args.data is None else Path(args.data) / RECORDED
+    if data is not None and not data.is_dir():
+        parser.error(f"no folder {data}: give the one that holds {RECORDED}, or no --data")
     work = args.work / ("full" if args.full else "quick")
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
