@@ -44,7 +44,9 @@ def test_who_knows_what_comes_is_not_later_in_the_mean() -> None:
 
 def test_hosts_that_stay_on_the_route_do_the_same_after_a_handover() -> None:
     found = dynamics.unchanged(dynamics.scenario("mmwave_iab", "mid"), 5)
-    assert found == {"draws": 5, "hosts": ["gnb4", "gnb6", "core7", "core8", "cloud"], "differing": 0}
+    assert found["hosts"] == ["gnb4", "gnb6", "core7", "core8", "cloud"]
+    assert (found["draws"], found["differing"]) == (5, 0)
+    assert 0.0 <= found["more_planned_s"] <= found["more_planned_p95_s"] < 0.05
 
 
 def test_every_scheme_on_a_network_that_moves() -> None:
