@@ -66,7 +66,10 @@ def draw_16(found: dict[str, Any]) -> plt.Figure:
             left = ["" if each["left"] is None else f" {100 * each['left']:.0f} %" for _, each in shown]
             axes.bar_label(drawn, left, fontsize=7)
             axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
-            axes.margins(x=0.12)
+            most = max(100 * each["share"] for _, each in shown)
+            axes.set_xlim(0, 1.15 * most or 1.0)
+            if not most:
+                axes.text(0.5, 0.5, "no task over 100 ms", transform=axes.transAxes, ha="center", fontsize=9)
             plain(axes, "tasks over 100 ms, % (modelled); beside: of those without prediction", "")
             axes.xaxis.label.set_size(8)
             axes.set_title(f"Fig. 16: {network} links, coherence {coherence} ms", fontsize=10)
