@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from airloom.config.scenario import is_scenario, load_scenario
+from airloom.core.forecast import parse_forecast
 from airloom.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -126,6 +127,9 @@ def test_radio_figures_of_a_cell_go_over_the_common_ones(tmp_path: Path) -> None
         ("duration: 10 s", "tasks: {every: 0}", r"\$\.tasks\.every: no time between tasks"),
         ("duration: 10 s", "load: full", r"\$\.load: .*low, mid, high"),
         ("duration: 10 s", "forecast: crystal ball", r"\$\.forecast: no forecast 'crystal ball'"),
+        ("duration: 10 s", "forecast: {method: kalman, when: never}", r"\$\.forecast\.when: no rule .*beyond, within, always"),
+        ("duration: 10 s", "forecast: {method: ewma, order: 99}", r"\$\.forecast: order of a forecast is from 1 to 16"),
+        ("duration: 10 s", "forecast: {method: ewma, tau: 3}", r"\$\.forecast\.tau: .*write 3 ms \(or s\)"),
         ("duration: 10 s", "durration: 10 s", r"did you mean `duration`"),
         ("path: [[100 m, 500 m], [900 m, 500 m]]", "at: [1 m, 1 m], path: [[100 m, 500 m]]", r"ues\[0\]: say where"),
         ("duration: 10 s", "changes: [{at: 1 s, link: ue->gnb, delay: 3 ms}]", r"is an access link: a change gives"),
@@ -141,3 +145,25 @@ def test_mistakes_are_one_line_that_names_the_place(tmp_path: Path, old: str, ne
         ))  # fmt: skip
     assert "\n" not in str(caught.value)
     assert "scenario.yaml" in str(caught.value)
+
+
+def test_a_forecast_has_all_settings_of_the_option(tmp_path: Path) -> None:
+    settings = "when: within, coherence: 50 ms, tick: 20 ms, order: 4, forget: 0.9"
+    said = f"forecast: {{method: autoregressive, past: 5, {settings}}}"
+    asked = parse_forecast("autoregressive,gaps=5,when=within,coherence=50ms,tick=20ms,order=4,forget=0.9")
+    assert _load(tmp_path, TEXT + said).scenario.forecast.policy == asked
+    trend = _load(tmp_path, TEXT + "forecast: {method: kalman, trend: true, past: 16}").scenario.forecast
+    assert trend.policy == parse_forecast("kalman,trend")
+    ewma = _load(tmp_path, TEXT + "forecast: {method: ewma, past: 16, tau: 300 ms}").scenario.forecast
+    assert ewma.policy == parse_forecast("ewma,tau=300ms")
+    assert _load(tmp_path, TEXT).scenario.forecast.policy is None
+
+
+def test_a_perfect_forecast_is_used_always_unless_said_otherwise(tmp_path: Path) -> None:
+    perfect = _load(tmp_path, TEXT + "forecast: perfect").scenario.forecast
+    assert perfect.is_perfect
+    assert perfect.policy is not None
+    assert perfect.policy.when == "always"
+    within = _load(tmp_path, TEXT + "forecast: {method: perfect, when: within}").scenario.forecast
+    assert within.policy is not None
+    assert within.policy.when == "within"

@@ -123,3 +123,10 @@ def test_lengths_speeds_and_radio_figures_need_their_unit(
 ) -> None:
     with pytest.raises(ConfigError):
         parse(text)
+
+
+def test_a_plain_number_is_of_seconds_where_the_name_says_so() -> None:
+    assert [units.parse_duration(text) for text in ("8", "8 s", "500 ms", " 1.5 ", 20)] == [8.0, 8.0, 0.5, 1.5, 20.0]
+    for bad in ("-8", "8 m", "soon", "nan", "inf"):
+        with pytest.raises(ConfigError):
+            units.parse_duration(bad, where="--seconds")

@@ -50,5 +50,27 @@ def test_a_scenario_runs_and_stands_beside_its_simulation(tmp_path: Path, capsys
     assert 0.2 < p50["second"]["value"] / p50["first"]["value"] < 2.0  # a busy machine is slower
     assert "side by side" in (out / "beside.html").read_text()
     assert (out / "simulated" / "simulation.json").is_file()
+    assert found["schemes"][0]["figures"][0]["first"]["basis"] == "measured"
     # Every link that varies was replayed from a file of the run folder.
     assert {f.name for f in (out / "links").iterdir()} == {"ue-gnb.txt", "gnb-ue.txt", "gnb-mec.txt", "mec-gnb.txt"}
+
+
+def test_a_scenario_with_a_faster_device_runs_in_slow_motion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "scenario.yaml", tmp_path / "run"
+    file.write_text(SCENARIO.replace("{id: mec, role: mec}", "{id: mec, role: mec, speed: 2.5}"))
+    line = ["run", str(file), "--seconds", "2", "--slow-motion", "auto", "--beside-simulation", "--out", str(out)]
+    assert main([*line, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["requests_lost"]) == ("real processes, 3 times slowed", 0)
+    figures = {pair["what"]: pair for pair in found["schemes"][0]["figures"]}
+    assert figures["requests"]["first"]["value"] == figures["requests"]["second"]["value"] == 7
+    # As long as what is emulated takes, not three times that.
+    assert abs(figures["p50 latency"]["deviation"]) < 0.5
+    assert "in slow motion, 3 times" in (out / "beside.html").read_text()
+    record = json.loads((out / "run.json").read_text())
+    assert record["slow_motion"] == 3.0
+    assert any("3 times slower" in note for note in record["emulated"])
+    assert main(["report", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["slow_motion"] == 3.0

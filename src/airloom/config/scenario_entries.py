@@ -10,7 +10,7 @@ from airloom import units
 from airloom.config.run import RunKeys
 from airloom.config.strict_yaml import Entry, Quantity
 from airloom.config.topology import PowerEntry, TopologyEntry
-from airloom.core.forecast import METHODS, When
+from airloom.core.forecast import METHODS, WHENS
 from airloom.core.scenario import (
     Antenna,
     AtEnd,
@@ -142,7 +142,7 @@ class ForecastEntry(Entry, frozen=True):
     method: str
     past: int = 10
     error: Quantity = 0
-    when: When | None = None
+    when: str | None = None
     coherence: Quantity | None = None
     tau: Quantity | None = None
     tick: Quantity | None = None
@@ -319,6 +319,9 @@ def forecast(entry: str | ForecastEntry, place: str) -> Forecast:
         raise ConfigError(f"no forecast {entry.method!r}: there are {', '.join(methods)}", where=place)
     if entry.past < 1:
         raise ConfigError(f"at least one past gap, got {entry.past}", where=f"{place}.past")
+    when = next((known for known in WHENS if known == entry.when), None)
+    if entry.when is not None and when is None:
+        raise ConfigError(f"no rule {entry.when!r}: there are {', '.join(WHENS)}", where=f"{place}.when")
     said: dict[str, float] = {}
     for key, name in (("coherence", "coherence_s"), ("tau", "tau_s"), ("tick", "tick_s")):
         if (value := getattr(entry, key)) is not None:
@@ -329,7 +332,7 @@ def forecast(entry: str | ForecastEntry, place: str) -> Forecast:
         method=entry.method,
         past=entry.past,
         error=units.parse_probability(entry.error, where=f"{place}.error"),
-        when=entry.when,
+        when=when,
         trend=entry.trend,
     )
     made = msgspec.structs.replace(made, **said, **({} if entry.order is None else {"order": entry.order}))
