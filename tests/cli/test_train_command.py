@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from airloom.cli import profile as profile_command
-from airloom.cli import train as train_command
 from airloom.cli.main import main
+from airloom.cli.trained import show
 from airloom.core.plan import Plan, Stage
 from airloom.deployment.training import Step
-from airloom.training import Followed, Trained, merged
+from airloom.training import Followed, Trained
+from airloom.training.course import merged
 
 TWO = """\
 name: two
@@ -108,7 +109,7 @@ def _trained():
 
 def test_what_it_shows(here, capsys):
     args = SimpleNamespace(json=False, save=here / "w.safetensors", checkpoint=None, out=here / "run")
-    train_command._show(args, _trained(), True)
+    show(args, _trained(), True)
     said = capsys.readouterr().out
     assert "ue 0..1, cloud 2..4" in said
     assert "2.0000" in said
@@ -116,7 +117,7 @@ def test_what_it_shows(here, capsys):
     assert "bit for bit" in said
     assert "2.00 KiB" in said or "2 KiB" in said
     args.json = True
-    train_command._show(args, _trained(), False)
+    show(args, _trained(), False)
     found = json.loads(capsys.readouterr().out)
     assert [one["steps"] for one in found["plans"]] == [2, 1]
     assert found["same_as_in_one_piece"] is False

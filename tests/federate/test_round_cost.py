@@ -19,6 +19,7 @@ from airloom.federate.qmix import QMIXSettings, train_qmix
 from airloom.federate.rounds import FederatedRun, FederatedSettings, RoundScore
 from airloom.planner.collaborative import Collaboration
 from airloom.planner.pricing import PAYLOAD_ONLY
+from airloom.planner.route import chain
 from airloom.planner.training import LOSS_NBYTES, Training
 from airloom.zoo import vgg11
 
@@ -177,6 +178,7 @@ def test_each_plan_takes_the_path_that_is_best_for_it() -> None:
     pairs = [("ue", "a", 1e6), ("a", "sink", 1e6), ("ue", "b", 0.99e6), ("b", "sink", 0.99e6)]
     links = tuple(Link(src=a, dst=b, rate_bps=r) for x, y, r in pairs for a, b in ((x, y), (y, x)))
     topology = Topology(devices=devices, links=links, source="ue", sink="sink")
+    assert chain(topology) == ("ue", "a", "sink")
     plans = _plans(topology, _profile([0.1, 0.1], [1000, 100, 10], [50, 50]))
     for cost in (plans.aware, plans.standard):
         assert cost.agents[0].chain == ("ue", "b", "sink")
