@@ -28,7 +28,7 @@ from airloom.core.run import Change, RunRecord, SchemeRecord, promise_of
 from airloom.core.topology import Conditions, DeviceState, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.deployment import Deployment, DeployOptions, Request
-from airloom.engine.following import hosts_follow
+from airloom.engine.following import PINNED_NOTE, hosts_follow
 from airloom.engine.radios import radio_choices
 from airloom.errors import Infeasible
 from airloom.files import made_folder, write_aside, write_value
@@ -131,8 +131,7 @@ class Setting:
                     found.append(Scheme(name, "Airloom", None, "every host follows its own table"))
                 else:
                     plan = plan_for(problem, objective, self.topology, profile, runner_ups=0)
-                    note = "planned under the objective for the network as it begins, and pinned"
-                    found.append(Scheme(name, "Airloom", plan, note))
+                    found.append(Scheme(name, "Airloom", plan, PINNED_NOTE))
                 continue
             solution = possible[name]
             if solution is None:

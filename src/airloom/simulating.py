@@ -25,7 +25,7 @@ from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.core.value import SCHEMA_VERSION
 from airloom.engine.config import WavePolicy
-from airloom.engine.following import followed, hosts_follow
+from airloom.engine.following import PINNED_NOTE, followed, hosts_follow
 from airloom.engine.radios import at_planned_mcs, radio_choices
 from airloom.errors import ConfigError
 from airloom.files import made_folder, write_aside, write_value
@@ -124,7 +124,15 @@ def simulate_run(what: Pretence, *, folder: Path, title: str = "") -> tuple[RunR
         operators=tuple(op.name for op in profile.operators),
         topology=fixed,
         chain=plan.chain,
-        schemes=(SchemeRecord(name="airloom", title="Airloom", plan=plan, phases=phases),),
+        schemes=(
+            SchemeRecord(
+                name="airloom",
+                title="Airloom",
+                plan=plan,
+                phases=phases,
+                note="" if hosts_follow(what.objective) else PINNED_NOTE,
+            ),
+        ),
         changes=tuple(
             Change(request=phase.first_request, title=phase.name, conditions=phase.conditions) for phase in phases[1:]
         ),

@@ -172,6 +172,8 @@ def _print(summary: Summary, plan: Plan, folder: Path) -> None:
         if text:
             print(f"\n{text}")
     scheme = summary.schemes[0]
+    if scheme.note:
+        print(f"\n{scheme.note}")
     if scheme.errors:
         ended = ", ".join(f"{count} {name}" for name, count in scheme.errors.items())
         print(f"\nrequests without a result: {ended}")

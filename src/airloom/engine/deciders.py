@@ -38,7 +38,7 @@ def _exact(config: HostConfig) -> Decider:
     if number > MAX_BOUNDS:
         raise ConfigError(
             f"hosts that decide for themselves keep at most {MAX_BOUNDS} bounds, the objective has {number}: "
-            "drop some, or pin a plan",
+            "drop some, or, where no device moves, pin a plan",
             where="objective",
         )
     return Bounded(config.objective, config.topology, config.num_operators)
@@ -64,7 +64,8 @@ def _even_weights(config: HostConfig) -> Floats:
 def _nominal(config: HostConfig) -> VectorProblem:
     """The problem as every host can work it out alone: nominal links, this host's profile for all.
 
-    It only sets the scale by which best-effort metrics are held against bounded ones.
+    It only sets the scale by which best-effort metrics are held against bounded ones; hosts with profiles of
+    their own differ in it as far as these do.
     """
     topology = config.topology
     problem = build_problem(
