@@ -32,19 +32,22 @@ def draw_6(found: dict[str, Any]) -> plt.Figure:
 
 
 def draw_15(found: dict[str, Any]) -> plt.Figure:
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(7.2, 5.2), sharex=True)
-    times = [row[0] for row in found["latencies"]]
-    upper.plot(times, [1e3 * row[1] for row in found["latencies"]], ".-", color=COLOURS["airloom"], linewidth=0.7)
-    plain(upper, "", "latency, ms (modelled)")
-    upper.set_title("Fig. 15: a handover that makes the route a hop longer", fontsize=10)
-    hosts = list(dict.fromkeys(host for row in found["latencies"] for host in row[2]))
-    counts = [[row[2].get(host, 0) for row in found["latencies"]] for host in hosts]
-    kept = [(host, values) for host, values in zip(hosts, counts, strict=True) if any(values)]
-    lower.stackplot(times, [values for _, values in kept], labels=[host for host, _ in kept], step="mid")
-    plain(lower, "time, s", "operators on each host")
-    lower.legend(frameon=False, fontsize=8, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    for axes in (upper, lower):
-        axes.axvline(found["at_s"], **ECHO)
+    figure, panels = plt.subplots(2, len(found), figsize=(6.4 * len(found), 5.2), squeeze=False, sharex=True)
+    everywhere = list(dict.fromkeys(h for what in found.values() for row in what["latencies"] for h in row[2]))
+    colours = {host: f"C{k}" for k, host in enumerate(sorted(everywhere))}
+    for (upper, lower), (machines, what) in zip(panels.T, found.items(), strict=True):
+        times = [row[0] for row in what["latencies"]]
+        upper.plot(times, [1e3 * row[1] for row in what["latencies"]], ".-", color=COLOURS["airloom"], linewidth=0.7)
+        upper.set_ylim(0, None)
+        plain(upper, "", "latency, ms (modelled)")
+        upper.set_title(f"Fig. 15: a hop more, machines: {machines}", fontsize=10)
+        hosts = [host for host in sorted(everywhere) if any(row[2].get(host) for row in what["latencies"])]
+        counts = [[row[2].get(host, 0) for row in what["latencies"]] for host in hosts]
+        lower.stackplot(times, counts, labels=hosts, colors=[colours[h] for h in hosts], step="mid")
+        plain(lower, "time, s", "operators on each host")
+        lower.legend(frameon=False, fontsize=8, ncol=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        for axes in (upper, lower):
+            axes.axvline(what["at_s"], **ECHO)
     figure.tight_layout()
     return figure
 
