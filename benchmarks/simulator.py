@@ -21,6 +21,7 @@ from airloom.planner.pricing import FRAMED, hop_cost
 from airloom.playing.crowd import with_ues
 from airloom.playing.play import Keep, Play, Replan
 from airloom.playing.simulated import play_simulated
+from airloom.radio.cell.network import ScenarioNetwork
 from airloom.sim.clock import Clock
 from harness import paired, report
 
@@ -42,6 +43,17 @@ def played(
         play = Play(what, {"": profile}, seconds=seconds, replan=replan, keep=keep)
         _, record = play_simulated(play, folder=Path(folder) / "run")
         return record.schemes[0].results, time.process_time() - began_s
+
+
+def network_only(what: Scenario, *, seconds: float) -> tuple[int, float]:
+    """Ticks of the network, and seconds of the processor to play them."""
+    network = ScenarioNetwork(what)
+    ticks = round(seconds / network.period_s)
+    network.rates(0)
+    began_s = time.process_time()
+    for tick in range(ticks):
+        network.rates(tick)
+    return ticks, time.process_time() - began_s
 
 
 def with_clock() -> None:
@@ -86,6 +98,16 @@ def main() -> None:
     played(dense, profile, seconds=2.0)
     results, took_s = played(dense, profile, seconds=60.0)
     report("8 nodes and a cloud, a wave for every task: tasks/s of one core", results / took_s, "/s", ">= 1000")
+    large = read_value(EXAMPLES / "resnet18.json", Profile)
+    shipped = scenario(0.5)
+    follows = msgspec.structs.replace(shipped, tasks=msgspec.structs.replace(shipped.tasks, kind="back-to-back"))
+    results, took_s = played(follows, large, seconds=60.0, keep="none")
+    report("the same for ResNet-18, one task after the other, no traces", results / took_s, "/s", ">= 1000")
+    ticks, ticks_s = network_only(shipped, seconds=300.0)
+    report("its network alone: a tick of all links", 1e6 * ticks_s / ticks, "us")
+    results, took_s = played(shipped, large, seconds=300.0, keep="none")
+    report(f"2 tasks/s, {ticks / results:.0f} ticks of the network each, no traces", results / took_s, "/s")
+    report("that but for the network's own play", results / (took_s - ticks_s), "/s")
     sparse, sparse_s = played(scenario(0.5), profile, seconds=300.0, replan="event")
     report(f"the same, {sparse / 300:.1f} tasks/s planned on events: times real time", 300.0 / sparse_s, "x")
     results, took_s = played(scenario(0.5, 100), profile, seconds=60.0, replan="event", keep="requests")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -133,7 +134,7 @@ def play_real(
             net.motion.sleep(_SETTLE_S)
             net.rewind()
             outcomes, steps, refused = _drive(net, scenario, inputs, due, moves, setting.topology, seconds, tell)
-            stats, notes = net.stats(), (*notes, *net.notes)
+            stats, notes = net.stats(), (*notes, *net.notes, *busy_with_others())
             outcomes.repair_nbytes = repaired_nbytes(stats.hosts)
         deal_traces(Path(scratch) / TRACES, folder / TRACES, {scheme.name: outcomes})
     results = outcomes.results() if classify is not None else []
@@ -164,6 +165,14 @@ def play_real(
 
 
 _SETTLE_S = 1.0
+
+
+def busy_with_others() -> tuple[str, ...]:
+    """That this machine had more to do over the last minute than it has cores for, if so."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores:
+        return ()
+    return (f"a load average of {load:.1f} on the {cores} cores of this machine: slow motion lets that count less",)
 
 
 def said_of(refused: int) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ from airloom.sim.reports import Reports
 
 __all__ = ["Arrival", "Simulation"]
 
+_FORGOTTEN_TOGETHER = 32  # ticks
 ATTEMPTS, WAVES = AttemptPolicy(), WavePolicy()
 
 
@@ -242,7 +243,8 @@ class Simulation(Befalling):
                 node.tick = tick
                 for event in self._reports.all(device, tick):
                     self._carry_out(device, node.host.handle(event, now_s))
-        self._clock.at((window.tick(now_s) + 1) * window.period_s, lambda: self._tick(window))
+        later = 1 if self._reports is not None and self._every_tick else _FORGOTTEN_TOGETHER
+        self._clock.at((window.tick(now_s) + later) * window.period_s, lambda: self._tick(window))
 
 
 def _host(config: HostConfig, book: RouteBook) -> Host:
