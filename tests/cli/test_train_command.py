@@ -135,3 +135,27 @@ def test_changes_of_the_network_add_up():
     (link,) = both.links
     assert (link.rate_bps, link.loss) == (5.0, 0.1)
     assert both.devices == second.devices
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--lr", "-1"], "--lr: a learning rate is above 0"),
+        (["--patience", "0"], "--patience: "),
+        (["--weight-decay", "-1"], "--weight-decay: "),
+        (["--optimizer", "adam", "--momentum", "0.9"], "--momentum: adam has betas"),
+        (["--every", "2"], "--every: say where checkpoints go: --checkpoint FILE"),
+        (["--batch", "0"], "--batch: at least 1 sample"),
+        (["--save", "."], "--save: . is a folder"),
+    ],
+)
+def test_options_are_refused_by_name_before_anything_is_measured(here, capsys, options, line):
+    assert main(["train", "resnet20", "two.yaml", *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"airloom: {line}"), said
+    assert said.count("\n") == 1
+
+
+def test_a_model_that_is_none_is_not_blamed_on_samples(here, capsys):
+    assert main(["train", "vgg99", "two.yaml"]) == 2
+    assert "no model 'vgg99'" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from airloom.cli.capture import parse_options
 if TYPE_CHECKING:
     from airloom.core.plan import Plan
     from airloom.core.topology import Conditions
-    from airloom.core.training import LossName
+    from airloom.core.training import TrainingSpec
 
 HELP = "train a model split over the hosts of a topology"
 EPILOG = """\
@@ -84,9 +84,10 @@ def run(args: argparse.Namespace) -> int:
     import signal
     import sys
 
+    import msgspec
+
     from airloom.cli.inputs import read_labelled
     from airloom.config import load_run, load_topology
-    from airloom.core.training import TrainingSpec
     from airloom.errors import ConfigError
     from airloom.planner.inputs import check_model, load_profile, load_profiles
 
@@ -105,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
         where = args.topology
     carrier: Literal["udp", "tcp"] = transport or "udp"
     seed = seed or 0
-    if args.steps < 1:
-        raise ConfigError(f"at least 1 step, got {args.steps}", where="--steps")
+    _check_options(args)
+    spec = _spec(args, seed)
     if len(args.plan2) > len(args.replan_at):
         raise ConfigError("a plan for each --replan-at at most: say from which step on", where="--plan2")
     topology = load_topology(where)
@@ -125,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress
     from airloom.cli.trained import show
     from airloom.deployment import DeployOptions
+    from airloom.nn.models import load_model
     from airloom.nn.training.batches import Batches
     from airloom.nn.training.checkpoint import differing, load_checkpoint
     from airloom.nn.training.loss import label_form
@@ -136,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
 
     if arrays is None or labels is None:
         if model not in zoo.IMAGE_MODELS or options.get("size"):
+            if not _is_artifact(model):
+                load_model(model, batch=1, weights="random" if model in zoo.MODELS else None, inputs=args.input)
             raise ConfigError(
                 f"no samples come with Airloom for {model}: numpy.savez them and name --data", where="--data"
             )
@@ -146,19 +150,20 @@ def run(args: argparse.Namespace) -> int:
             model, arrays, batch=args.batch or (None if _is_artifact(model) else 8), weights=args.weights,
             inputs=args.input, options=options,
         )  # fmt: skip
-    loss: LossName = args.loss or "cross_entropy"
-    shape, dtype = label_form(captured.graph, loss)
-    spec = TrainingSpec(
-        optimizer=args.optimizer or "sgd", lr=0.01 if args.lr is None else args.lr, momentum=args.momentum or 0.0,
-        weight_decay=args.weight_decay or 0.0, loss=loss, label_shape=shape, label_dtype=dtype, seed=seed,
-        patience_s=args.patience,
-    )  # fmt: skip
-    spec.check()
+    shape, dtype = label_form(captured.graph, spec.loss)
+    spec = msgspec.structs.replace(spec, label_shape=shape, label_dtype=dtype)
     batches = Batches(captured.graph, spec, arrays, labels, seed=seed, where=str(args.data or "the pictures"))
     resume = None
     if args.resume is not None:
         held, state = load_checkpoint(args.resume, captured.graph, spec)
         resume = held.step, state, held.losses
+    first = 0 if resume is None else resume[0]
+    for step in args.replan_at:
+        if not first < step < first + args.steps:
+            between = f"from {first + 1} to {first + args.steps - 1}" if args.steps > 1 else "of two steps or more"
+            raise ConfigError(
+                f"steps that begin with another plan are those {between}, not {step}", where="--replan-at"
+            )
     if profile is None:
         with Progress(f"measuring {model}") as progress:
 
@@ -209,7 +214,7 @@ def run(args: argparse.Namespace) -> int:
     same: bool | None = None
     if args.check:
         with Progress("training in one piece", total=len(trained.steps)) as progress:
-            first, began_with = (0, None) if resume is None else resume[:2]
+            began_with = None if resume is None else resume[1]
             whole = train_whole(
                 captured, batches, len(trained.steps), spec, first_step=first, state=began_with,
                 threads=args.threads or profile.machine.threads or 1,
@@ -223,6 +228,40 @@ def run(args: argparse.Namespace) -> int:
     if ended_early:
         return 130
     return 1 if same is False else 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse what would come to nothing only after minutes."""
+    from airloom.errors import ConfigError
+
+    if args.steps < 1:
+        raise ConfigError(f"at least 1 step, got {args.steps}", where="--steps")
+    if args.batch is not None and args.batch < 1:
+        raise ConfigError(f"at least 1 sample, got {args.batch}", where="--batch")
+    if args.every < 0:
+        raise ConfigError(f"0 or more steps, got {args.every}", where="--every")
+    if args.every and args.checkpoint is None:
+        raise ConfigError("say where checkpoints go: --checkpoint FILE", where="--every")
+    for option, path in (("--save", args.save), ("--checkpoint", args.checkpoint)):
+        if path is not None and path.is_dir():
+            raise ConfigError(f"{path} is a folder: name a file", where=option)
+
+
+def _spec(args: argparse.Namespace, seed: int) -> TrainingSpec:
+    """What the options say, but for the labels."""
+    from airloom.core.training import TrainingSpec
+    from airloom.errors import ConfigError
+
+    spec = TrainingSpec(
+        optimizer=args.optimizer or "sgd", lr=0.01 if args.lr is None else args.lr, momentum=args.momentum or 0.0,
+        weight_decay=args.weight_decay or 0.0, loss=args.loss or "cross_entropy", seed=seed, patience_s=args.patience,
+    )  # fmt: skip
+    try:
+        spec.check()
+    except ConfigError as error:
+        option = "--" + error.where.removesuffix("_s").replace("_", "-")
+        raise ConfigError(str(error).removeprefix(f"{error.where}: "), where=option) from None
+    return spec
 
 
 def _read_plan(path: Path) -> Plan:

@@ -35,9 +35,10 @@ def show(args: argparse.Namespace, trained: Trained, same: bool | None) -> None:
                 "first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None,
             }
         )  # fmt: skip
+        made = f"{one.step}..{end - 1}" if end > one.step else "none"
         rows.append(
             (
-                where, f"{one.step}..{end - 1}", None if one.predicted_s is None else format_seconds(one.predicted_s),
+                where, made, None if one.predicted_s is None else format_seconds(one.predicted_s),
                 None if measured is None else format_seconds(measured), format_bytes(one.moved_nbytes),
                 format_seconds(one.moved_s), *(f"{losses[k]:.4f}" if losses else None for k in (0, -1)),
             )
@@ -69,5 +70,5 @@ def show(args: argparse.Namespace, trained: Trained, same: bool | None) -> None:
         print(f"emulated: {note}")
     for path, what in ((args.save, "weights"), (args.checkpoint, "checkpoint")):
         if path is not None:
-            print(f"wrote {path}: {what} after step {trained.step - 1}")
+            print(f"wrote {path}: {what} {f'after step {trained.step - 1}' if trained.step else 'as they were'}")
     print(f"wrote {args.out}: `airloom report {args.out}` shows it")

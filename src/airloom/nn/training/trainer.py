@@ -221,7 +221,9 @@ class StageTrainer:
             by_id: dict[int, Tensor | None] = dict(zip([*leaves, *(gradient_id(w) for w in own)], found, strict=True))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._failed("backward", str(error)) from error
-        self._gradients = {w: by_id[gradient_id(w)] for w in own if self.sharing.owner[w] == self.stage}
+        # In the one form, as those that come from other stages are: then the optimiser's kernels are the same too.
+        mine = {w: by_id[gradient_id(w)] for w in own if self.sharing.owner[w] == self.stage}
+        self._gradients = {w: None if g is None else canonical(g) for w, g in mine.items()}
         for id in self.backward_ids():
             gradient = by_id.get(id)
             if gradient is not None:
