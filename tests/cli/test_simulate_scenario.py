@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,27 @@ def test_a_run_of_a_scenario_that_fails_leaves_no_folder(place: Path, capsys: py
     assert main(["run", "fast.yaml", "--seconds", "2s", "--out", "run"]) == 2
     assert "no_such_model" in capsys.readouterr().err
     assert not (place / "run").exists()
+
+
+def test_bounds_of_a_scenario_are_counted_in_the_terminal_the_page_and_pictures(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--minimize", "energy", "--require", "latency<=45ms", "--scheme", "ue-only", "--scheme", "airloom"]
+    assert main(["simulate", "scenario.yaml", *asked, "--seconds", "4s", "--out", "sim"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"latency .*<= 45\.0 ms +0 of 16", said)  # a UE alone takes 160 ms
+    assert re.search(r"latency .*<= 45\.0 ms +16 of 16", said)
+    assert main(["report", "sim", "--png", "pictures", "--json"]) == 0
+    alone, airloom = json.loads(capsys.readouterr().out)["schemes"]
+    tallies = json.loads(Path("sim/simulation.json").read_text())["schemes"]
+    for scheme, tally in zip((alone, airloom), tallies, strict=True):
+        assert [cost["name"] for cost in scheme["costs"]] == ["energy", "latency"]
+        assert scheme["costs"][0]["mean"] == {"value": tally["costs"][0]["mean"], "basis": "modelled"}
+        assert sum(tally["energy_j"].values()) == pytest.approx(tally["costs"][0]["mean"])
+        assert scheme["p95_s"]["value"] == pytest.approx(tally["quantiles_s"][95], rel=0.0011)
+    assert sorted(path.name for path in Path("pictures").iterdir()) == ["latency.png", "plan.png"]
+
+
+def test_a_topology_in_place_of_a_scenario_is_told_apart(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "topology.yaml"]) == 2
+    assert "topology.yaml: this is a topology: name it in a run file or a scenario" in capsys.readouterr().err

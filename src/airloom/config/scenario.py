@@ -84,6 +84,8 @@ def is_scenario(path: Path) -> bool:
         ConfigError: it cannot be read, or is no YAML mapping.
     """
     found = parse_mapping(read_text(path), where=str(path), hint=_HINT)
+    if "devices" in found and "topology" not in found:
+        raise ConfigError("this is a topology: name it in a run file or a scenario, as `topology:`", where=str(path))
     return bool(_OWN & found.keys()) or isinstance(found.get("topology"), dict)
 
 
