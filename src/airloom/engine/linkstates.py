@@ -36,6 +36,7 @@ class LinkStates:
             (link.src, link.dst): link for link in config.topology.links if config.device in (link.src, link.dst)
         }
         self.taken = 0
+        self._seen: dict[Key, tuple[float, float]] = {}
         self._change = config.wave.change
         self._figures: dict[Key, LinkState] = {}
         self._priced: dict[Key, LinkState] = {}
@@ -64,6 +65,7 @@ class LinkStates:
             loss=old.loss if loss is None else loss,
         )  # fmt: skip
         if rate is not None and math.isfinite(rate):
+            self._seen[key] = now_s, rate
             self._learn(key, rate, now_s)
         return key
 
@@ -105,7 +107,7 @@ class LinkStates:
         if self.forecasts and self._is_worth(key, ahead_s):
             step_s = min(max(self.coherence_s(key) or _STEP_S, _LEAST_STEP_S), _STEP_S)
             try:
-                return course(self._forecaster(key), now_s, step_s=step_s, steps=_STEPS)
+                return course(self._forecaster(key), now_s, step_s=step_s, steps=_STEPS, seen=self._seen.get(key))
             except ValueError:  # a forecaster may come from anywhere
                 pass
         known = self._figures.get(key)

@@ -81,3 +81,10 @@ def test_other_forecasters_are_asked_about_the_middle_of_each_step() -> None:
     found = course(Ramp(0.0), 10.0, step_s=1.0, steps=3)
     assert found.seconds(np.array([0.0]), 10.5e6 + 11.5e6) == pytest.approx([2.0])
     assert course(LastValue(5e6), 0.0, step_s=0.1, steps=4).is_steady
+
+
+def test_what_was_measured_holds_for_a_step() -> None:
+    found = course(LastValue(2e6), 10.0, step_s=0.1, steps=2, seen=(9.96, 1e6))
+    # 60 ms are left of the step that was measured.
+    assert found.seconds(np.array([0.0, 0.06, 5.0]), 1e5) == pytest.approx([0.06 + 0.04 / 2, 0.05, 0.05])
+    assert course(LastValue(2e6), 10.0, step_s=0.1, steps=2, seen=(9.0, 1e6)).is_steady

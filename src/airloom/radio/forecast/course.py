@@ -66,12 +66,23 @@ class Course:
         return np.fmax(np.where(np.isnan(arrives), np.inf, arrives), 0.0)
 
 
-def course(forecaster: Forecaster, now_s: float, *, step_s: float, steps: int) -> Course:
-    """How the link should go on from `now_s`: as the forecaster says it, or its forecasts every `step_s`."""
+def course(
+    forecaster: Forecaster, now_s: float, *, step_s: float, steps: int, seen: tuple[float, float] | None = None
+) -> Course:
+    """How the link should go on from `now_s`: as the forecaster says it, or its forecasts every `step_s`.
+
+    Args:
+        step_s: also how long a rate holds: forecasts begin where that of the last measurement ends.
+        seen: when the link was last measured, and bit/s.
+    """
     foresees = getattr(forecaster, "course", None)
     if foresees is not None:
         moments, rates = foresees(now_s, now_s + max(HORIZON_S, step_s * steps))
         return Course([moment - now_s for moment in moments], rates)
-    starts = [k * step_s for k in range(steps)]
+    holds_s = 0.0 if seen is None else min(step_s, max(0.0, seen[0] + step_s - now_s))
+    starts = [holds_s + k * step_s for k in range(steps)]
     # A forecast is for the middle of its step.
-    return Course(starts, [forecaster.predict(now_s + start + step_s / 2) for start in starts])
+    rates = [forecaster.predict(now_s + start + step_s / 2) for start in starts]
+    if seen is not None and holds_s > 0.0:
+        starts, rates = [0.0, *starts], [seen[1], *rates]
+    return Course(starts, rates)
