@@ -22,7 +22,8 @@ from airloom.engine.hops import Hop
 from airloom.engine.messages import SplitCost
 from airloom.planner.objective.dominance import keep_first_of_equals
 from airloom.planner.objective.frontier import Choice as Label
-from airloom.planner.objective.frontier import Frontier, FrontierTable, HostVectors, choose, frontier_step, thin
+from airloom.planner.objective.frontier import Frontier, FrontierTable, HostVectors, choose, frontier_step
+from airloom.planner.objective.thinning import thin
 from airloom.planner.objective.vectors import (
     Crossing,
     bounds_of,

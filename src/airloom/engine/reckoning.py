@@ -11,7 +11,7 @@ from airloom.core.problem import Floats, Option
 from airloom.core.topology import LinkState
 from airloom.engine.config import HostConfig
 from airloom.engine.deciders import decider
-from airloom.engine.decision import Choice, Decision, LeastLatency, Said, Scalar, Way
+from airloom.engine.decision import Choice, Decision, LeastLatency, Said, Scalar, Way, told
 from airloom.engine.foresight import (
     MOST_CUTS,
     RATES_BPS,
@@ -202,7 +202,7 @@ class Reckoning:
         tails = np.min([foresight.tail_s(departs, said) for _, foresight, said in ways], axis=0)
         tails[:, : self._host.min_stop] = np.inf
         tails[:, -1] = 0.0
-        said = Said(message(self._host, tails).astype(np.float32))
+        said = Said(told(message(self._host, tails)))
         return lambda child: said
 
     def _foreseen(self, ahead_s: float) -> list[tuple[Hop, Foresight, Floats]]:

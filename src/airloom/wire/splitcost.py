@@ -28,7 +28,7 @@ SCALAR, FRONTIER, ASK = 1, 2, 3
 _HEAD = struct.Struct("<BBHHHII8sQ")
 _FRONT = struct.Struct("<fHH")
 HEADER_NBYTES = _HEAD.size
-#: Ways on from a cut that a message carries at most; thinned beyond (`planner.objective.frontier.thin`).
+#: Ways on from a cut that a message carries at most; thinned beyond (`planner.objective.thinning.thin`).
 MAX_LABELS = 64
 MAX_METRICS = 16
 Labels = tuple[NDArray[np.float32], ...]

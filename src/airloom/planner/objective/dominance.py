@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats
 
+#: Labels are held against so many others of the same host and cut, in the order of their costs.
+_COMPARED = 24
+
 
 def keep_first_of_equals(costs: Floats) -> Cuts:
     """Rows of `costs`, `[N, M]`, that no other row dominates, ascending; of equal rows the first."""
@@ -36,3 +39,22 @@ def keep_first_of_equals(costs: Floats) -> Cuts:
         rest = alive[1:]
         alive = rest[(ranked[rest, 1:] < ranked[first, 1:]).any(axis=1)]
     return np.sort(order[found])
+
+
+def nearly_undominated(costs: Floats, cut: Cuts) -> NDArray[np.bool_]:
+    """Which labels stay, those of a cut lying together; of equals the first. Some that are dominated may stay too."""
+    beaten = np.zeros(len(costs), dtype=bool)
+    columns = [np.ascontiguousarray(column) for column in costs.T]
+    for shift in range(1, min(_COMPARED, len(costs) - 1) + 1):
+        same = cut[shift:] == cut[:-shift]
+        if not same.any():
+            break
+        for first, second in ((slice(None, -shift), slice(shift, None)), (slice(shift, None), slice(None, -shift))):
+            worse = same.copy()
+            for column in columns:
+                worse &= column[first] <= column[second]
+            if second == slice(None, -shift):
+                # Of equals the first stays.
+                worse &= ~np.logical_and.reduce([column[first] == column[second] for column in columns])
+            beaten[second] |= worse
+    return ~beaten

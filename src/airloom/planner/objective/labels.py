@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.problem import Cuts, Floats
+from airloom.planner.objective.dominance import nearly_undominated
 from airloom.planner.objective.grid import Fold, Grid, Path
 from airloom.planner.objective.meeting import Meeting
 
-#: Labels are held against so many others of the same host and cut, in the order of their costs.
-_COMPARED = 24
 #: So many of the least under each weighting, and in each dimension, are held against all labels of a host.
 _STRONG = 8
 #: Labels that are held against each other at most, over those that there is room for.
@@ -121,7 +120,7 @@ def search(
         if len(rows) > 1:
             # In the order of the first bound, so that what dominates comes early.
             rows = rows[np.lexsort((-layer.late[rows], bounds[rows, 0], layer.cut[rows]))]
-            rows = rows[_undominated(layer.costs[rows], layer.cut[rows])]
+            rows = rows[nearly_undominated(layer.costs[rows], layer.cut[rows])]
         if len(rows) > 1:
             rows = rows[~_outrun(grid, p, layer.costs[rows], layer.cut[rows], bounds[rows])]
         if room is not None:
@@ -291,22 +290,3 @@ def _outrun(grid: Grid, p: int, costs: Floats, cut: Cuts, bounds: Floats) -> NDA
         better |= reached < own
     found: NDArray[np.bool_] = np.logical_or.reduce(follows & better, axis=0)
     return found
-
-
-def _undominated(costs: Floats, cut: Cuts) -> NDArray[np.bool_]:
-    """Which labels stay, those of a cut lying together; of equals the first. Some that are dominated may stay too."""
-    beaten = np.zeros(len(costs), dtype=bool)
-    columns = [np.ascontiguousarray(column) for column in costs.T]
-    for shift in range(1, min(_COMPARED, len(costs) - 1) + 1):
-        same = cut[shift:] == cut[:-shift]
-        if not same.any():
-            break
-        for first, second in ((slice(None, -shift), slice(shift, None)), (slice(shift, None), slice(None, -shift))):
-            worse = same.copy()
-            for column in columns:
-                worse &= column[first] <= column[second]
-            if second == slice(None, -shift):
-                # Of equals the first stays.
-                worse &= ~np.logical_and.reduce([column[first] == column[second] for column in columns])
-            beaten[second] |= worse
-    return ~beaten
