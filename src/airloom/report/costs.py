@@ -140,6 +140,9 @@ class Radios:
         # The last step at or before that moment; before the first one the topology holds.
         k = bisect.bisect_right(steps, at_s, key=lambda step: step[0]) - 1
         known = steps[k][1] if k >= 0 else None
+        if known is not None and known <= 0.0:
+            # An outage: it waits until the link carries something again.
+            known = next((rate for _, rate in steps[k + 1 :] if rate is not None and rate > 0.0), None)
         return known if known is not None else self._rates.get((src, dst), float("inf"))
 
 
