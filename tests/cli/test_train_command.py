@@ -159,3 +159,28 @@ def test_options_are_refused_by_name_before_anything_is_measured(here, capsys, o
 def test_a_model_that_is_none_is_not_blamed_on_samples(here, capsys):
     assert main(["train", "vgg99", "two.yaml"]) == 2
     assert "no model 'vgg99'" in capsys.readouterr().err
+
+
+def test_what_is_private_stays_on_the_source():
+    from training_cases import batches_of, line_of, profile_for, small, spec_of
+    from training_pump import plan_of
+
+    from airloom.deployment import DeployOptions
+    from airloom.errors import ConfigError
+    from airloom.training import train_split
+    from airloom.training.course import Course
+
+    captured = small("branches")
+    spec = spec_of(captured)
+    profile, topology = profile_for(captured, spec, seconds=0.1), line_of("ue", "cloud", ue=8.0)
+    course = Course(captured, topology, batches_of(captured, spec), spec, {"": profile}, 3, 0, [], None)
+    assert course.decided(None, None).stages[0].device == "cloud"
+    course.private = 3
+    first = course.decided(None, None).stages[0]
+    assert (first.device, first.stop) == ("ue", 3)
+    last = captured.graph.num_operators
+    with pytest.raises(ConfigError, match=r"plan: the first 3 operators stay on ue: the plan has cloud run 2\.\."):
+        train_split(
+            captured, topology, batches_of(captured, spec), spec, 2, profiles={"": profile},
+            plan=plan_of(profile, ("ue", "cloud"), (2, last)), options=DeployOptions(private_operators=3),
+        )  # fmt: skip

@@ -242,6 +242,19 @@ def test_a_network_of_the_zoo_in_stages() -> None:
     assert {"features.0.weight", "fc.bias", "features.1.running_mean", "features.1.num_batches_tracked"} <= changed
 
 
+def test_dropout_differs_from_round_to_round() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.5), nn.Linear(32, 3))
+    x, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
+    captured = capture(model, (x,), name="drops", mode="train")
+    learner = SplitLearner(
+        captured, TrainingSpec(lr=0.1, label_shape=(4,)), ((0, 1), (1, captured.graph.num_operators))
+    )
+    losses = [learner.learn(model.state_dict(), [((x,), labels)] * 2)[1] for _ in range(2)]
+    assert learner.step == 4
+    assert losses[0][0] != losses[1][0]
+
+
 def test_lost_blocks_leave_what_was_there() -> None:
     """With all lost, the merged model keeps its weights; what norms have travels whole."""
     train, everything = _blobs(64, 0), msgspec.structs.replace(SETTINGS, rounds=1, loss=1.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = "train a model split over the hosts of a topology"
 EPILOG = """\
 examples:
-  airloom train resnet20 examples/line4.yaml --steps 20 --batch 8 --lr 0.05 --momentum 0.9 --check
+  airloom train resnet20 examples/line4.yaml --steps 20 --lr 0.05 --momentum 0.9 --keep-on-ue relu --check
   airloom train resnet20 examples/line4.yaml --data samples.npz --optimizer adam --lr 0.001 --steps 100
   airloom train resnet20 line4.yaml --plan a.json --replan-at 10 --plan2 b.json --checkpoint run.safetensors
   airloom train resnet20 line4.yaml --resume run.safetensors --steps 100
@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan2", action="append", type=Path, default=[], metavar="FILE",
         help="the plan of the --replan-at before it, in order (default: the cheapest then)",
     )  # fmt: skip
+    parser.add_argument(
+        "--keep-on-ue", metavar="K", help="keep the first K operators, or all up to the one of this name, on the source"
+    )
     parser.add_argument("--transport", choices=("udp", "tcp"), help="for tensors (default: udp)")
     parser.add_argument("--seed", type=int, help="of samples' order, dropout and the links' losses (default: 0)")
     parser.add_argument("--threads", type=int, metavar="N", help="torch's, on every host (default: the profile's)")
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     # Files first: capturing and measuring take seconds.
     model, known, transport, seed = args.model, args.profile, args.transport, args.seed
     changes: tuple[Conditions, ...] = ()
+    private = args.keep_on_ue
     if args.topology is None:
         if not model.endswith((".yaml", ".yml")):
             raise ConfigError("name the topology's file after the model, or a run file alone", where="TOPOLOGY")
@@ -102,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError("changes need `emulate: true`: nothing else can change a link", where=model)
         where, model, changes = Path(config.topology), config.model, config.changes
         transport, seed = transport or config.transport, config.seed if seed is None else seed
+        private = str(config.private_operators) if private is None else private
     else:
         where = args.topology
     carrier: Literal["udp", "tcp"] = transport or "udp"
@@ -123,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
     from airloom import zoo
+    from airloom.cli.plan import kept_operators
     from airloom.cli.terminal import Progress
     from airloom.cli.trained import show
     from airloom.deployment import DeployOptions
@@ -175,7 +181,8 @@ def run(args: argparse.Namespace) -> int:
     profiles = load_profiles(topology, profile)
     check_model(profiles, captured.graph)
     profiles = {id: with_training(one, captured.graph, spec) for id, one in profiles.items()}
-    deploy = DeployOptions(transport=carrier, seed=seed, threads=args.threads)
+    kept = kept_operators(private or "0", profile)
+    deploy = DeployOptions(transport=carrier, seed=seed, threads=args.threads, private_operators=kept)
     with Progress("measuring what a message costs here"):
         deploy = deploy.calibrated()
     # The first Ctrl-C ends after the step at hand, the second at once.

@@ -35,6 +35,9 @@ class SplitLearner:
         captured: in train mode; its batch is that of every step.
         stages: all operators in order.
 
+    Attributes:
+        step: how many steps it has made, for all clients: dropout's masks follow from it, and none comes twice.
+
     Raises:
         UserError: the model cannot be trained.
         ConfigError: the stages are not all operators in order.
@@ -42,6 +45,7 @@ class SplitLearner:
 
     def __init__(self, captured: Captured, spec: TrainingSpec, stages: tuple[Span, ...]) -> None:
         self.captured, self.spec, self.stages = captured, spec, stages
+        self.step = 0
         self._trainers(captured.state)
 
     def learn(self, state: Mapping[str, Tensor], batches: Iterable[Batch]) -> tuple[dict[str, Tensor], list[float]]:
@@ -53,7 +57,8 @@ class SplitLearner:
         """
         trainers = self._trainers(state)
         losses: list[float] = []
-        for step, (inputs, labels) in enumerate(batches):
+        for inputs, labels in batches:
+            step, self.step = self.step, self.step + 1
             data = {t: tensor_to_bytes(x) for t, x in zip(self.captured.graph.inputs, inputs, strict=True)}
             for trainer in trainers:
                 data = dict(trainer.forward(step, {**data, LABELS: tensor_to_bytes(labels)}))  # type: ignore[arg-type]
@@ -88,4 +93,5 @@ class SplitLearner:
         trainers = [StageTrainer(captured, self.spec) for _ in self.stages]
         for k, trainer in enumerate(trainers):
             trainer.place(0, self.stages, k, {})
+            trainer.step = self.step
         return trainers

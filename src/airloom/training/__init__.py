@@ -52,6 +52,7 @@ def train_split(
     Args:
         batches: inputs and labels of step k.
         profiles: of the model in train mode, by device id, with times of the way back.
+        options: `private_operators` of them is a limit on every plan.
         plan: where stages run; None plans the cheapest step.
         replan: from which step on another plan holds; None in it plans anew from where weights lie then.
         changes: of the emulated network, `at_s` from the first step; each is followed by planning anew.
@@ -79,8 +80,13 @@ def train_split(
     run.replan, run.changes = dict(replan or {}), list(changes)
     run.checkpoint, run.every, run.stop = checkpoint, checkpoint_every, stop
     run.priced = base.priced(topology)
+    # Hosts of requests are told what is private; hosts that train follow plans alone.
+    run.private = 0 if options is None else options.private_operators
     started = datetime.now(UTC)
     plan = plan or run.decided(None, None)
+    for one in (plan, *run.replan.values()):
+        if one is not None:
+            run.check_private(one)
     if folder is None:
         return run.over(base, plan, state)
     with made_folder(folder), tempfile.TemporaryDirectory(prefix=".run-", dir=folder) as scratch:

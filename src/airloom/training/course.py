@@ -18,7 +18,7 @@ from airloom.core.training import TrainingSpec
 from airloom.deployment import DeployOptions
 from airloom.deployment.training import State, Step, TrainingDeployment
 from airloom.engine.training import lay_out_training, moved_nbytes
-from airloom.errors import AirloomError, RequestError, StageFailed
+from airloom.errors import AirloomError, ConfigError, RequestError, StageFailed
 from airloom.planner.decide import decide
 from airloom.planner.modes import Modes
 from airloom.planner.pricing import profile_of
@@ -41,7 +41,7 @@ class Course:
         progress: Callable[[str, int, int], None] | None,
     ) -> None:  # fmt: skip
         self.captured, self.topology, self.batches, self.spec = captured, topology, batches, spec
-        self.priced = topology  # as planners should see it
+        self.priced, self.private = topology, 0  # as planners should see it, and how many operators stay at the source
         self.profiles, self.steps, self.first, self.losses = profiles, steps, first, losses
         self.tell = progress or (lambda what, done, total: None)
         self.replan: dict[int, Plan | None] = {}
@@ -61,8 +61,20 @@ class Course:
         left = self.first + self.steps - (self.made[-1].number + 1 if self.made else self.first)
         nbytes = math.prod(self.spec.label_shape) * 8
         modes = Modes(training=Training(previous=previous, amortise=max(1, left), labels_nbytes=nbytes))
-        plan, _ = decide(self.priced, self.profiles, conditions=conditions, runner_ups=0, modes=modes)
+        plan, _ = decide(
+            self.priced, self.profiles, conditions=conditions, private_operators=self.private, runner_ups=0, modes=modes
+        )  # fmt: skip
         return _joined(plan)
+
+    def check_private(self, plan: Plan) -> None:
+        """ConfigError where `plan` has another host run operators that are to stay at the source."""
+        for stage in plan.stages:
+            if stage.start < min(stage.stop, self.private) and stage.device != self.topology.source:
+                raise ConfigError(
+                    f"the first {self.private} operators stay on {self.topology.source}: the plan has {stage.device} "
+                    f"run {stage.start}..{stage.stop - 1}",
+                    where="plan",
+                )
 
     def predicted_s(self, plan: Plan) -> float | None:
         """Seconds of a step under a plan, simulated on the network as it is."""
@@ -71,6 +83,7 @@ class Course:
         return None if found.error is not None else found.step_s[-1]
 
     def follow(self, net: TrainingDeployment, plan: Plan, at: int, **begin: Any) -> None:
+        self.check_private(plan)
         config = net.source_config
         after, old = lay_out_training(plan, config), begin.get("before") or net.followed
         nbytes = 0
