@@ -206,7 +206,7 @@ def networks(data: Path | None, coherence_s: float, *, seed: int) -> Iterator[tu
     yield "synthetic, no slack", "vgg11", chains["spikes_tight"]
     if data is None:
         return
-    base = chains["spikes"]
+    base = chains["spikes_tight"]
     files = sorted(path for path in data.iterdir() if path.is_file())
     chosen = np.random.default_rng([seed, len(files)]).permutation(len(files))
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +219,7 @@ def networks(data: Path | None, coherence_s: float, *, seed: int) -> Iterator[tu
             path.write_text("\n".join(rows) + "\n")
             links.append(msgspec.structs.replace(link, trace=str(path)))
         topology = msgspec.structs.replace(base.topology, links=tuple(links))
-        yield "recorded", "resnet18", msgspec.structs.replace(base, topology=topology, links=())
+        yield "recorded", "vgg11", msgspec.structs.replace(base, topology=topology, links=())
 
 
 def _predicted(what: Scenario, method: str = "", error: float = 0.0) -> Scenario:
