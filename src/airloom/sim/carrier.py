@@ -77,14 +77,13 @@ class Carrier(Medium):
         sizes = tuple(nbytes for _, nbytes in message.frame.tensors)
         self._use_mcs(message.mcs)
         now_s = self.used_s = self._clock.now_s
+        if self.up and self._model.expected_loss == 0.0:
+            return self._send_whole(message, sizes, now_s)
         flight = Flight(
             message, self._packets(sizes), self._framing, now_s, rounds=self._rounds, known=self._allow is None
         )
         flight.cuts = self._cuts
-        if self.up and self._model.expected_loss == 0.0:
-            self._send_whole(flight, now_s)
-        else:
-            self._offer(flight, range(len(flight.packets)), first=True)
+        return self._offer(flight, range(len(flight.packets)), first=True)
 
     def _use_mcs(self, index: int | None) -> None:
         """Radio links send with the MCS that was asked for, else with the one of the topology."""
@@ -125,20 +124,24 @@ class Carrier(Medium):
         count = framing.num_blocks(total)
         return (room + extra,) * (count - 1) + (total - room * (count - 1) + extra,)
 
-    def _send_whole(self, flight: Flight, now_s: float) -> None:
+    def _send_whole(self, message: SendFrame, sizes: tuple[int, ...], now_s: float) -> None:
         """A link without loss: the first block, then the rest as one."""
-        first_s = self._model.offer(flight.packets[0], now_s, self._rng)
-        rest = sum(flight.packets[1:])
+        framing, cuts = self._framing, self._cuts
+        total = framing.message_nbytes(sizes)
+        room, extra = framing.block_bytes - framing.block_overhead, framing.block_overhead + framing.packet_overhead
+        count = framing.num_blocks(total)
+        first = min(total, room) + extra
+        first_s = self._model.offer(first, now_s, self._rng)
+        rest = total + count * extra - first
         last_s = self._model.offer(rest, now_s, self._rng) if rest else first_s
         if first_s is None or last_s is None:  # a full buffer
-            lost_s = now_s + self._due_s(sum(flight.packets))
-            return self._learn(None, lost=len(flight.packets), of=len(flight.packets), at_s=lost_s)
+            return self._learn(None, lost=count, of=count, at_s=now_s + self._due_s(first + rest))
         if rest:
-            self._learn(_rate(rest, last_s - first_s), lost=0, of=len(flight.packets), at_s=last_s)
+            self._learn(_rate(rest, last_s - first_s), lost=0, of=count, at_s=last_s)
 
         def arrive() -> None:
-            if self._cuts == flight.cuts:
-                self._deliver(self.link.src, flight.message, flight.message.parcel)
+            if self._cuts == cuts:
+                self._deliver(self.link.src, message, message.parcel)
 
         return self._clock.at(last_s, arrive)
 
