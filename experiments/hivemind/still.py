@@ -76,7 +76,7 @@ def trials(name: str, load: Load, model: str, count: int, cost: Callable[[Draw],
         values = np.array([row[scheme] for row in rows])
         found[scheme] = {
             "mean": float(values.mean()), "p50": float(np.median(values)), "p95": float(np.quantile(values, 0.95)),
-            "values": [round(float(v), 6) for v in values],
+            "values": [float(f"{v:.4g}") for v in values],
         }  # fmt: skip
     best = np.array([min(row[s] for s in SCHEMES[:-1]) for row in rows])
     own = np.array([row["airloom"] for row in rows])

@@ -33,6 +33,8 @@ UE_AND_IAB = ("ue", "gnb")
 EXCHANGE = tuple(float(w) for w in np.geomspace(1e-3, 1e3, 25))
 SCALE: dict[Metric, float] = {"energy": 1.0, "money": 1e-5}
 ROUNDING = 1e-9
+#: Ways whose values on every draw are kept.
+KEPT = ("exact", "linear")
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class _Tally:
         weights = {name: table.pop(name) for name in sweep}
         kept = {name: row for name, row in weights.items() if row["answers"] and not row["violations"]}
         best = min(kept, key=lambda name: kept[name]["cost"]) if kept else None
-        for row in weights.values():
+        for row in (*weights.values(), *(row for name, row in table.items() if name not in KEPT)):
             del row["costs"], row["latencies_s"]
         cost = table["exact"]["cost"]
 
