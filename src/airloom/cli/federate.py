@@ -162,7 +162,7 @@ def _together(args: argparse.Namespace, topology: Topology) -> Learned:
 
 def where_of(args: argparse.Namespace, topology: Topology, every: int) -> Where:
     """The network and the objective that the options make."""
-    from airloom.cli.plan import conditions_of
+    from airloom.cli.network_options import conditions_of
     from airloom.core.objective import LATENCY
     from airloom.engine.radios import radio_choices
     from airloom.federate.collaborate import Where

@@ -81,7 +81,7 @@ def _broken(
     args: argparse.Namespace, plan: Plan, objective: Objective, topology: Topology, profile: Profile
 ) -> tuple[tuple[str, ...], str]:
     """The bounds that the plan breaks as the network is; and why they could not be checked, where they could not."""
-    from airloom.cli.plan import conditions_of, kept_operators
+    from airloom.cli.network_options import conditions_of, kept_operators
     from airloom.engine.radios import radio_choices
     from airloom.planner.deciding import broken_bounds
     from airloom.planner.inputs import load_profiles

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from airloom import units
-    from airloom.cli.plan import conditions_of
+    from airloom.cli.network_options import conditions_of
     from airloom.cli.terminal import Progress, emit_json
     from airloom.config import load_topology
     from airloom.config.scenario import is_scenario
@@ -159,7 +159,7 @@ def _profiles(config: RunConfig, topology: Topology) -> dict[str, Profile]:
 
 def _print(summary: Summary, plan: Plan, folder: Path) -> None:
     from airloom.cli.costs import run_costs_table
-    from airloom.cli.plan import accuracy_line
+    from airloom.cli.plan_table import accuracy_line
     from airloom.cli.report import accuracy_tables, predictions_table, summary_table
     from airloom.units import format_seconds
 

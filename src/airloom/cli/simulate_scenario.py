@@ -143,7 +143,7 @@ def read_scenario(args: argparse.Namespace) -> tuple[ScenarioFile, Scenario]:
     import msgspec
 
     from airloom import units
-    from airloom.cli.plan import conditions_of
+    from airloom.cli.network_options import conditions_of
     from airloom.config.scenario import load_scenario
     from airloom.playing.crowd import with_ues
 

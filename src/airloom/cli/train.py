@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
     from airloom import zoo
-    from airloom.cli.plan import kept_operators
+    from airloom.cli.network_options import kept_operators
     from airloom.cli.terminal import Progress
     from airloom.cli.trained import show
     from airloom.deployment import DeployOptions
