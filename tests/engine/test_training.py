@@ -232,6 +232,16 @@ def test_only_what_changes_hosts_moves_and_its_state_with_it(pump):
     assert sent == {("ue", "gnb"), ("gnb", "mec"), ("mec", "cloud")}
 
 
+def test_a_host_that_loses_its_stage_has_to_know(pump):
+    """Word of the plan is lost on its way to cloud, whose weights nobody needs: it is told again before steps go on."""
+    pump.lose = lambda device, effect: device == "mec" and effect.dst == "cloud"
+    assert pump.pin(("ue", "mec"), (2, 6))[:2] == ("plan", 1)
+    pump.lose = lambda device, effect: False
+    pump.wait(6)
+    assert pump.outcomes[-1] == ("plan", 2, Parcel())
+    assert [job.stage for device, job in pump.jobs if device == "cloud" and job.action == "place"][-1] == -1
+
+
 def test_lost_weights_are_asked_for_again(pump):
     lost = [True]
 

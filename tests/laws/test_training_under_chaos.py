@@ -5,7 +5,7 @@ import heapq
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from training_cases import batches_of, line_of, named, parcel_for, profile_for, small, spec_of
@@ -110,6 +110,8 @@ class Chaos(TrainingPump):
         self.plan = plan
 
 
+# Word of a plan never reached a host that lost its stage by it, and got one by the next.
+@example(name="tied", optimizer="sgd", seed=1113, loss=0.05, twice=0.3, delay_s=2.0)
 @settings(deadline=None, max_examples=40)
 @given(
     name=st.sampled_from(["tied", "branches"]), optimizer=st.sampled_from(["sgd", "adam"]), seed=st.integers(0, 10**6),

@@ -63,7 +63,8 @@ class TrainingSource:
         if layout is None or refusal:
             return self._end(StageFailed(f"{self._config.device}: {refusal}"))
         self._layout = layout
-        task.waits = set(layout.devices)
+        # Hosts that lose their stage too: should they get one again, their trainers have to know.
+        task.waits = set(devices)
         self._devices = devices
         return self._say(Word.MOVE, devices)
 

@@ -102,7 +102,7 @@ class Stages:
         self._train("place", self._begun.step, self._collector.parcel())
 
     def _say_ready(self) -> None:
-        if self.layout is not None and self._begun is not None and self.steps.stage >= 0:
+        if self.layout is not None and self._begun is not None:
             self._mail.word(self._mail.source, Word.READY, step=self._begun.step, epoch=self.layout.plan.epoch)
 
     def on_state(self, frame: Frame) -> None:
