@@ -30,7 +30,7 @@ from tables import write_tables
 
 Section = Callable[[bool], Any]
 #: Of networks that move: a quarter of an hour of one core.
-FULL = replace(dynamics.FULL, seeds=3, tasks=400)
+FULL = replace(dynamics.FULL, seeds=4, tasks=500)
 #: Recorded 5G mmWave rates, a file each (`second Mbit/s`), in the folder of --data.
 RECORDED = "traces/lumos5g-5g"
 

@@ -92,7 +92,8 @@ def figure_15(found: dict[str, Any]) -> str:
 
 
 def dynamics_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
-    return (name, str(row["tasks"]), *(ms(row[k]) for k in ("mean_s", "mean_min_s", "mean_max_s", "p50_s", "p95_s")),
+    return (name, str(row["tasks"]), str(row["errors"]),
+            *(ms(row[k]) for k in ("mean_s", "mean_min_s", "mean_max_s", "p50_s", "p95_s")),
             "" if row["planning_s"] is None else ms(row["planning_s"]))  # fmt: skip
 
 
@@ -108,7 +109,17 @@ def under_dynamics(found: dict[str, Any], title: str = "## Under dynamics, by lo
         "every baseline's"
         for name, row in found.items()
     ]
-    head = ("", "tasks", "mean, ms", "least of seeds", "most of seeds", "p50, ms", "p95, ms", "of it planning, ms")
+    head = (
+        "",
+        "results",
+        "no result",
+        "mean, ms",
+        "least of seeds",
+        "most of seeds",
+        "p50, ms",
+        "p95, ms",
+        "of it planning, ms",
+    )
     return f"{title}\n\n{table(head, rows)}\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
