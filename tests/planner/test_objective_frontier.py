@@ -11,6 +11,7 @@ from objective_instances import ROLES, random_objective, rich_problem, try_all
 from airloom.core.objective import Bound, Objective, Term
 from airloom.core.problem import Floats, Problem
 from airloom.errors import Infeasible
+from airloom.planner.objective import dominance, stepping
 from airloom.planner.objective.exact import solve_exact
 from airloom.planner.objective.frontier import (
     Choice,
@@ -141,3 +142,44 @@ def test_a_frontier_too_narrow_to_keep_what_it_must_is_refused() -> None:
     problem = rich_problem(np.random.default_rng(0), 2, 3)
     with pytest.raises(ValueError, match="at least 3 ways wide, got 2"):
         _passed(problem, Objective(), width=2)
+
+
+@given(seed=st.integers(0, 2**32), together=st.sampled_from((1, 3, 10)))
+@settings(max_examples=80, deadline=None)
+def test_a_frontier_is_the_same_however_many_ways_are_held_against_each_other_at_once(seed: int, together: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem, wanted = rich_problem(rng, 3, 6), random_objective(rng, least=2)
+    whole = _passed(problem, wanted)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stepping, "TOGETHER", together)
+        patched.setattr(dominance, "TOGETHER", together)
+        piecewise = _passed(problem, wanted)
+    for (one, table), (other, other_table) in zip(whole, piecewise, strict=True):
+        assert one.offsets.tolist() == other.offsets.tolist()
+        assert one.costs == pytest.approx(other.costs, rel=1e-12, abs=1e-12)
+        assert table.stop.tolist() == other_table.stop.tolist()
+
+
+@given(seed=st.integers(0, 2**32), together=st.sampled_from((1, 5, 256)))
+@settings(max_examples=80, deadline=None)
+def test_groups_keep_what_nothing_of_their_own_beats(seed: int, together: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, 7, int(rng.integers(1, 7)))
+    costs = rng.integers(0, 4, (int(sizes.sum()), int(rng.integers(1, 4)))).astype(float)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(dominance, "TOGETHER", together)
+        kept = dominance.keep_of_each(costs, sizes)
+    starts = np.cumsum(sizes) - sizes
+    wanted = []
+    for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+        for row in range(start, start + size):
+            others = [other for other in range(start, start + size) if other != row]
+            wanted += (
+                [row]
+                if not any(
+                    (costs[other] <= costs[row]).all() and ((costs[other] != costs[row]).any() or other < row)
+                    for other in others
+                )
+                else []
+            )
+    assert kept.tolist() == wanted

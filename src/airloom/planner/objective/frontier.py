@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.objective import Objective
 from airloom.core.problem import Cuts, Floats, HopCost, HostCost
-from airloom.planner.objective.dominance import keep_first_of_equals
+from airloom.planner.objective.stepping import Labels, onward, worthwhile
 from airloom.planner.objective.thinning import thin
 from airloom.planner.objective.vectors import ROUNDING, elapsed_of, hop_crossing, known_metrics, rates_of
 
@@ -138,25 +137,6 @@ def host_vectors(
     )
 
 
-class _Labels(NamedTuple):
-    """Ways on, rows of one length: costs `[n, M]`, and stop, way and onward label."""
-
-    costs: Floats
-    stop: Cuts
-    way: Cuts
-    onward: Cuts
-
-    def take(self, rows: Cuts | NDArray[np.bool_]) -> _Labels:
-        return _Labels(self.costs[rows], self.stop[rows], self.way[rows], self.onward[rows])
-
-    def plus(self, costs: Floats) -> _Labels:
-        return self._replace(costs=self.costs + costs)
-
-    def within(self, limits: Floats) -> _Labels:
-        inside: NDArray[np.bool_] = np.logical_and.reduce(self.costs <= limits, axis=1)
-        return self if inside.all() else self.take(inside)
-
-
 def frontier_step(
     host: HostVectors,
     downstream: Frontier | None,
@@ -182,79 +162,34 @@ def frontier_step(
         raise ValueError(f"a frontier of {metrics} metrics is at least {metrics + 2} ways wide, got {width}")
     limits = np.full(metrics, np.inf) if bounds is None else bounds * (1.0 + ROUNDING)
     scale = np.ones(metrics) if weights is None else weights
-    tails = [_onward(host, downstream, cut, limits) for cut in range(last)]
-    tails.append(_Labels(np.zeros((1, metrics)), np.array([last]), np.array([-1]), np.array([-1])))
-    found: list[_Labels] = [tails[last]]
-    ratio, coarsest = 0.0, 0.0
-    windowed = bool((host.last_stop < last).any())
-    pool = tails[last].take(np.zeros(0, dtype=np.intp))  # ways to stop beyond the cut, from operator 0 on
-    for cut in range(last - 1, -1, -1):
-        pool = _merged(pool, tails[cut + 1].plus(host.elapsed[:, cut + 1]))
-        # What is too much from here is too much from every cut before.
-        pool = pool.plus(host.constant - host.elapsed[:, cut]).within(limits)
-        runs = pool
-        if windowed:
-            pool = pool.plus(host.elapsed[:, cut] - host.constant)
-            runs = _windowed(host, tails, cut, limits)
-        here = _merged(runs, tails[cut])
-        if not windowed:
-            pool = pool.plus(host.elapsed[:, cut] - host.constant)
-        if width is not None and len(here.costs) > width:
-            rows, ratio = thin(here.costs, scale, width, ratio)
-            here, coarsest = here.take(rows), max(coarsest, ratio)
-        found.append(here)
-    found.reverse()
-    offsets = np.concatenate([[0], np.cumsum([len(labels.costs) for labels in found])])
+    if downstream is None:
+        beyond, sizes = np.zeros((0, metrics)), np.zeros(last + 1, dtype=np.intp)
+    else:
+        beyond, sizes = downstream.costs, np.diff(downstream.offsets)
+    tails = onward(None if downstream is None else host.options, beyond, sizes, host.min_stop, limits)
+    found, counts = worthwhile(tails, host.elapsed, host.constant, host.last_stop, limits)
+    coarsest = 0.0
+    if width is not None and int(counts.max()) > width:
+        found, counts, coarsest = _thinned(found, counts, scale, width)
     loss = (1.0 if downstream is None else downstream.loss) * (1.0 + coarsest)
-    return Frontier(np.concatenate([labels.costs for labels in found]), offsets, loss), FrontierTable(
-        *(np.concatenate([getattr(labels, name) for labels in found]) for name in ("stop", "way", "onward"))
-    )
+    return Frontier(found.costs, _offsets(counts), loss), FrontierTable(found.stop, found.way, found.onward)
 
 
-def _onward(host: HostVectors, downstream: Frontier | None, cut: int, limits: Floats) -> _Labels:
-    """The ways on from the moment this host stops at `cut`."""
-    metrics = host.elapsed.shape[0]
-    if host.options is None or downstream is None or cut < host.min_stop:
-        none = np.zeros(0, dtype=np.intp)
-        return _Labels(np.zeros((0, metrics)), none, none, none)
-    beyond = downstream.at(cut)
-    ways = np.flatnonzero(np.isfinite(host.options[:, :, cut]).all(axis=1))
-    costs = (host.options[ways, :, cut][:, None, :] + beyond[None, :, :]).reshape(-1, metrics)
-    count = len(costs)
-    labels = _Labels(
-        costs, np.full(count, cut), np.repeat(ways, len(beyond)), np.tile(np.arange(len(beyond)), len(ways))
-    ).within(limits)
-    return labels.take(keep_first_of_equals(labels.costs)) if len(ways) > 1 else labels
+def _offsets(counts: Cuts) -> Cuts:
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _merged(first: _Labels, second: _Labels) -> _Labels:
-    """Both together without what the other beats; of equals those of `first`. Neither has any that it beats itself."""
-    if not len(second.costs):
-        return first
-    if not len(first.costs):
-        return second
-    second = second.take(~_beaten(second.costs, first.costs))
-    first = first.take(~_beaten(first.costs, second.costs))
-    return _Labels(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
-
-
-def _beaten(costs: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Which rows of `costs` some row of `others` is at least as good as in every metric."""
-    no_worse = others[:, None, 0] <= costs[None, :, 0]
-    for metric in range(1, costs.shape[1]):
-        no_worse &= others[:, None, metric] <= costs[None, :, metric]
-    found: NDArray[np.bool_] = np.logical_or.reduce(no_worse, axis=0)
-    return found
-
-
-def _windowed(host: HostVectors, tails: list[_Labels], cut: int, limits: Floats) -> _Labels:
-    """The ways to run something from `cut` on where memory bounds the stage; the latest stop first."""
-    stops = range(int(host.last_stop[cut]), cut, -1)
-    ways = [tails[stop].plus(host.constant + host.elapsed[:, stop] - host.elapsed[:, cut]) for stop in stops]
-    if not ways:
-        return tails[cut].take(np.zeros(0, dtype=np.intp))
-    labels = _Labels(*(np.concatenate(parts) for parts in zip(*ways, strict=True))).within(limits)
-    return labels.take(keep_first_of_equals(labels.costs))
+def _thinned(labels: Labels, counts: Cuts, weights: Floats, width: int) -> tuple[Labels, Cuts, float]:
+    """At most `width` ways for each cut, how many of each, and the coarsest ratio of a grid."""
+    starts, ratio, coarsest, kept = np.cumsum(counts) - counts, 0.0, 0.0, list[Cuts]()
+    for start, count in zip(starts[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        rows = np.arange(start, start + count)
+        if count > width:
+            few, ratio = thin(labels.costs[rows], weights, width, ratio)
+            rows, coarsest = rows[few], max(coarsest, ratio)
+        kept.append(rows)
+    kept.reverse()
+    return labels.take(np.concatenate(kept)), np.array([len(rows) for rows in kept]), coarsest
 
 
 def choose(
