@@ -15,6 +15,7 @@ from airloom.comparison import Outcomes, Step, change_title, deal_traces, drive
 from airloom.config import parse_change
 from airloom.core.topology import Conditions, Device, Link, LinkState, Topology
 from airloom.core.trace import Event
+from airloom.runtime.motion import REAL
 
 TOPOLOGY = Topology(
     devices=(Device(id="ue", role="ue"), Device(id="mec", role="mec")),
@@ -29,6 +30,7 @@ class FakeNet:
 
     def __init__(self, took_s: float = 0.0) -> None:
         self.took_s, self.log, self.open, self.most = took_s, list[Any](), 0, 0
+        self.motion = REAL
         self.lock = threading.Lock()
 
     def submit(self, k: int) -> Future[Any]:
