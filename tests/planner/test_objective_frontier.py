@@ -20,8 +20,8 @@ from airloom.planner.objective.frontier import (
     choose,
     frontier_step,
     host_vectors,
-    thin,
 )
+from airloom.planner.objective.thinning import thin
 from airloom.planner.objective.vectors import vectors
 
 

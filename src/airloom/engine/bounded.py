@@ -9,6 +9,7 @@ more takes the way that goes over its bounds least.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,10 +21,10 @@ from airloom.core.topology import Topology
 from airloom.engine.decision import Choice, Incoming, Said, Way, told
 from airloom.engine.hops import Hop
 from airloom.engine.messages import SplitCost
-from airloom.planner.objective.dominance import keep_first_of_equals
+from airloom.planner.objective.dominance import keep_of_each
 from airloom.planner.objective.frontier import Choice as Label
-from airloom.planner.objective.frontier import Frontier, FrontierTable, HostVectors, choose, frontier_step
-from airloom.planner.objective.thinning import thin
+from airloom.planner.objective.frontier import Frontier, FrontierTable, HostVectors, choose, choose_all, frontier_step
+from airloom.planner.objective.thinning import thin_each
 from airloom.planner.objective.vectors import (
     Crossing,
     bounds_of,
@@ -125,21 +126,26 @@ class FrontierDecision:
             parts.append(frontier_step(own, None, weights=priced.weights, width=MAX_LABELS))
         self._frontier, self._table, self._hop = _together(parts, priced.weights)
 
+    @functools.cached_property
+    def _nominal(self) -> Cuts:
+        """`[L+1]` the row that a task takes that has spent nothing; -1 where there is none."""
+        return choose_all(self._frontier, self._priced.weights, self._priced.bounds)
+
     @property
     def costs(self) -> Floats:
-        return np.array([self._value(cut) for cut in range(len(self._frontier.offsets) - 1)])
+        values = self._frontier.costs @ self._priced.weights
+        return np.where(self._nominal < 0, np.inf, values[self._nominal])
 
-    @property
-    def stops(self) -> NDArray[np.intp]:
-        choices = [self._chosen(cut, self._priced.bounds) for cut in range(len(self._frontier.offsets) - 1)]
-        return np.array([cut if choice is None else choice[0].stop for cut, choice in enumerate(choices)])
+    @functools.cached_property
+    def stops(self) -> Cuts:
+        found: Cuts = np.where(self._nominal < 0, np.arange(len(self._nominal)), self._table.stop[self._nominal])
+        return found
 
     def seconds(self, cut: int) -> float:
-        chosen = self._chosen(cut, self._priced.bounds)
-        if chosen is None:
+        row, metrics = int(self._nominal[cut]), self._priced.metrics
+        if row < 0:
             return float("inf")
-        metrics = self._priced.metrics
-        return float(chosen[0].costs[metrics.index("latency")]) if "latency" in metrics else float("nan")
+        return float(self._frontier.costs[row, metrics.index("latency")]) if "latency" in metrics else float("nan")
 
     def choose(self, cut: int, left: tuple[float, ...], came_from: str) -> Choice | None:
         # What was left is told in float32: what just fitted there must fit here.
@@ -169,16 +175,17 @@ class FrontierDecision:
     @functools.cached_property
     def _message(self) -> Said:
         """The same for everybody upstream."""
-        rows = [told(self._frontier.at(cut)) for cut in range(len(self._frontier.offsets) - 1)]
-        return labelled(tuple(some[np.isfinite(some).all(axis=1)] for some in rows), min(self._frontier.loss, _MOST))
+        costs, offsets = told(self._frontier.costs), self._frontier.offsets
+        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(costs), axis=1)
+        if not finite.all():
+            costs, offsets = costs[finite], np.concatenate([[0], np.cumsum(finite)])[offsets]
+        ends = offsets.tolist()
+        rows = tuple(costs[start:end] for start, end in itertools.pairwise(ends))
+        return labelled(rows, min(self._frontier.loss, _MOST))
 
     def _chosen(self, cut: int, remaining: Floats) -> tuple[Label, int] | None:
         found = choose(self._frontier, self._table, cut, self._priced.weights, remaining)
         return None if found is None else (found, int(self._hop[int(self._frontier.offsets[cut]) + found.label]))
-
-    def _value(self, cut: int) -> float:
-        chosen = self._chosen(cut, self._priced.bounds)
-        return float("inf") if chosen is None else float(self._priced.weights @ chosen[0].costs)
 
 
 def labelled(labels: tuple[NDArray[np.float32], ...], loss: float = 1.0) -> Said:
@@ -199,26 +206,18 @@ def _together(
     if len(parts) == 1:
         frontier, table = parts[0]
         return frontier, table, np.zeros(len(frontier.costs), dtype=np.intp)
-    costs, places, hops, sizes = list[Floats](), list[Cuts](), list[Cuts](), [0]
-    starts = np.cumsum([0, *(len(frontier.costs) for frontier, _ in parts)])
-    coarsest = 0.0
-    for cut in range(len(parts[0][0].offsets) - 1):
-        spans = [range(int(f.offsets[cut]), int(f.offsets[cut + 1])) for f, _ in parts]
-        rows = np.concatenate([f.at(cut) for f, _ in parts])
-        kept = keep_first_of_equals(rows)
-        if len(kept) > MAX_LABELS:
-            few, ratio = thin(rows[kept], weights, MAX_LABELS)
-            kept, coarsest = kept[few], max(coarsest, ratio)
-        costs.append(rows[kept])
-        places.append(
-            np.concatenate([start + np.array(s, dtype=np.intp) for start, s in zip(starts, spans, strict=False)])[kept]
-        )
-        hops.append(np.repeat(np.arange(len(parts)), [len(span) for span in spans])[kept])
-        sizes.append(sizes[-1] + len(kept))
-    place = np.concatenate(places)
+    sizes = np.array([np.diff(frontier.offsets) for frontier, _ in parts])
+    cuts = np.concatenate([np.repeat(np.arange(sizes.shape[1]), own) for own in sizes])
+    order = np.argsort(cuts, kind="stable")
+    costs = np.concatenate([frontier.costs for frontier, _ in parts])
+    order = order[keep_of_each(costs[order], sizes.sum(axis=0))]
+    counts = np.bincount(cuts[order], minlength=sizes.shape[1])
+    rows, counts, coarsest = thin_each(costs[order], counts, weights, MAX_LABELS)
+    order = order[rows]
     stop, way, onward = (
-        np.concatenate([getattr(table, name) for _, table in parts])[place] for name in ("stop", "way", "onward")
+        np.concatenate([getattr(table, name) for _, table in parts])[order] for name in ("stop", "way", "onward")
     )
-    loss = max(f.loss for f, _ in parts) * (1.0 + coarsest)
-    frontier = Frontier(np.concatenate(costs), np.array(sizes), loss)
-    return frontier, FrontierTable(stop, way, onward), np.concatenate(hops)
+    hops = np.repeat(np.arange(len(parts)), sizes.sum(axis=1))[order]
+    loss = max(frontier.loss for frontier, _ in parts) * (1.0 + coarsest)
+    frontier = Frontier(costs[order], np.concatenate([[0], np.cumsum(counts)]), loss)
+    return frontier, FrontierTable(stop, way, onward), hops

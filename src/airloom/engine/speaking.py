@@ -94,9 +94,13 @@ class Speaking:
 
 
 def _differs(new: Said, old: Said, change: float) -> bool:
+    if new is old:
+        return False
     if _changed(new.cost_s, old.cost_s, change) or len(new.labels) != len(old.labels):
         return True
-    return any(a.shape != b.shape or _changed(a, b, change) for a, b in zip(new.labels, old.labels, strict=True))
+    if any(a.shape != b.shape for a, b in zip(new.labels, old.labels, strict=True)):
+        return True
+    return bool(new.labels) and _changed(np.concatenate(new.labels), np.concatenate(old.labels), change)
 
 
 def _changed(new: NDArray[np.float32], old: NDArray[np.float32], change: float) -> bool:

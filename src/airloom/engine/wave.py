@@ -72,7 +72,7 @@ class Wave(Reckoning):
         """Take a next host's message, unless it is of another model, older than the last, or misshapen."""
         if message.graph != self._graph or not self._decider.accepts(message):
             return self._out.drop("cost of another model", src=src)
-        rows = (message.cost_s, *message.labels)
+        rows = (message.cost_s, *(() if not message.labels else (np.concatenate(message.labels),)))
         if self._index.get(src) != message.host or not all(bool((row >= 0).all()) for row in rows):  # also refuses NaN
             return self._out.drop("malformed cost", src=src)
         if max(message.source, message.sink) >= len(self._index) or not message.loss >= 1.0:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from airloom.core.objective import Objective
 from airloom.core.problem import Cuts, Floats, HopCost, HostCost
-from airloom.planner.objective.stepping import Labels, onward, worthwhile
-from airloom.planner.objective.thinning import thin
+from airloom.planner.objective.stepping import onward, worthwhile
+from airloom.planner.objective.thinning import thin_each
 from airloom.planner.objective.vectors import ROUNDING, elapsed_of, hop_crossing, known_metrics, rates_of
 
 
@@ -170,7 +170,8 @@ def frontier_step(
     found, counts = worthwhile(tails, host.elapsed, host.constant, host.last_stop, limits)
     coarsest = 0.0
     if width is not None and int(counts.max()) > width:
-        found, counts, coarsest = _thinned(found, counts, scale, width)
+        rows, counts, coarsest = thin_each(found.costs, counts, scale, width)
+        found = found.take(rows)
     loss = (1.0 if downstream is None else downstream.loss) * (1.0 + coarsest)
     return Frontier(found.costs, _offsets(counts), loss), FrontierTable(found.stop, found.way, found.onward)
 
@@ -179,17 +180,18 @@ def _offsets(counts: Cuts) -> Cuts:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _thinned(labels: Labels, counts: Cuts, weights: Floats, width: int) -> tuple[Labels, Cuts, float]:
-    """At most `width` ways for each cut, how many of each, and the coarsest ratio of a grid."""
-    starts, ratio, coarsest, kept = np.cumsum(counts) - counts, 0.0, 0.0, list[Cuts]()
-    for start, count in zip(starts[::-1].tolist(), counts[::-1].tolist(), strict=True):
-        rows = np.arange(start, start + count)
-        if count > width:
-            few, ratio = thin(labels.costs[rows], weights, width, ratio)
-            rows, coarsest = rows[few], max(coarsest, ratio)
-        kept.append(rows)
-    kept.reverse()
-    return labels.take(np.concatenate(kept)), np.array([len(rows) for rows in kept]), coarsest
+def choose_all(frontier: Frontier, weights: Floats, remaining: Floats) -> Cuts:
+    """`[L+1]` for each cut the row of the frontier that `choose` would take, -1 where there is none."""
+    counts = np.diff(frontier.offsets)
+    ways = np.flatnonzero(counts)
+    met, over = _met(frontier.costs, remaining), _over(frontier.costs, remaining)
+    starts, cut = frontier.offsets[ways], np.repeat(np.arange(len(ways)), counts[ways])
+    some: NDArray[np.bool_] = np.logical_or.reduceat(met, starts)
+    score = np.where(some[cut], np.where(met, frontier.costs @ weights, np.inf), over)
+    least = np.flatnonzero(score == np.minimum.reduceat(score, starts)[cut])
+    rows = np.full(len(counts), -1)
+    rows[ways[cut[least[::-1]]]] = least[::-1]  # the first of equals is written last
+    return rows
 
 
 def choose(
@@ -211,12 +213,21 @@ def choose(
     if not len(costs) or (label is not None and not 0 <= label < len(costs)):
         return None
     left = np.full(costs.shape[1], np.inf) if remaining is None else remaining
-    met: NDArray[np.bool_] = np.logical_and.reduce(costs <= np.maximum(left * (1.0 + ROUNDING), 0.0), axis=1)
+    met = _met(costs, left)
     if label is None:
-        # Where nothing is left of a bound, the least of what is still to come.
-        over = np.max(costs / np.maximum(left, 1e-12), axis=1)
-        label = int(np.argmin(np.where(met, costs @ weights, np.inf) if met.any() else over))
+        label = int(np.argmin(np.where(met, costs @ weights, np.inf) if met.any() else _over(costs, left)))
     row = int(frontier.offsets[cut]) + label
     return Choice(
         label, int(table.stop[row]), int(table.way[row]), int(table.onward[row]), costs[label], bool(met[label])
     )
+
+
+def _met(costs: Floats, left: Floats) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.logical_and.reduce(costs <= np.maximum(left * (1.0 + ROUNDING), 0.0), axis=1)
+    return found
+
+
+def _over(costs: Floats, left: Floats) -> Floats:
+    """The largest cost over what is left of its bound; where nothing is left, the least of what is to come decides."""
+    found: Floats = np.maximum.reduce(costs / np.maximum(left, 1e-12), axis=1)
+    return found

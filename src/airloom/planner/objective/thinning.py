@@ -48,3 +48,22 @@ def thin(costs: Floats, weights: Floats, width: int, start: float = 0.0) -> tupl
         ratio *= _STEP
         rows = kept(ratio)
     return rows, ratio
+
+
+def thin_each(costs: Floats, sizes: Cuts, weights: Floats, width: int) -> tuple[Cuts, Cuts, float]:
+    """`thin` of groups that lie one after the other, `sizes` rows each.
+
+    Returns:
+        The rows that stay, ascending; how many of each group; the coarsest ratio e.
+    """
+    if int(sizes.max(initial=0)) <= width:
+        return np.arange(len(costs)), sizes, 0.0
+    starts, ratio, coarsest, kept = np.cumsum(sizes) - sizes, 0.0, 0.0, list[Cuts]()
+    for start, size in zip(starts[::-1].tolist(), sizes[::-1].tolist(), strict=True):
+        rows = np.arange(start, start + size)
+        if size > width:
+            few, ratio = thin(costs[rows], weights, width, ratio)
+            rows, coarsest = rows[few], max(coarsest, ratio)
+        kept.append(rows)
+    kept.reverse()
+    return np.concatenate(kept), np.array([len(rows) for rows in kept]), coarsest
