@@ -161,3 +161,20 @@ def test_sections_are_known_by_name(load: Load, capsys: pytest.CaptureFixture[st
 def test_numbers_are_short_and_finite(load: Load) -> None:
     short = load("run").short
     assert short({"a": (1.23456789, float("inf"), True, "x", None)}) == {"a": [1.23457, None, True, "x", None]}
+
+
+def test_recorded_results_hold_what_the_readme_says_of_them() -> None:
+    results = json.loads((FOLDER / "results.json").read_text())
+    for loads in results["figures_11_and_12"].values():
+        for tasks in loads.values():
+            assert all(task["worse_than_best_baseline"] == 0 for task in tasks.values())
+    for setting in results["figure_18"].values():
+        assert setting["ways"]["exact"]["violations"] == setting["impossible_though_a_plan_keeps_it"] == 0
+    assert results["random_chains"]["ways"]["exact"]["violations"] == 0
+    assert results["figure_19"]["recurrent"]["low"]["energy_ratio"] >= 1.7
+    assert results["figure_19"]["recurrent"]["high"]["energy_ratio"] >= 2.3
+    assert results["figure_19"]["collaborative"]["high"]["energy_ratio"] >= 1.5
+    assert all(row["lower"] == {"mean": True, "p95": True} for row in results["under_dynamics"].values())
+    text = (FOLDER / "README.md").read_text()
+    pictures = {line.split("](")[1].rstrip(")\n") for line in text.splitlines() if line.startswith("![")}
+    assert all((FOLDER / picture).exists() for picture in pictures)

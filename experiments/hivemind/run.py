@@ -59,7 +59,7 @@ def sections(data: Path | None) -> dict[str, Section]:
         "collaborative_sensitivity": lambda full: nonlinear.collaborative_sensitivity(10 if full else 2),
         "figure_6": lambda full: dynamics.figure_6(effort(full), data),
         "figure_15": lambda full: dynamics.figure_15(effort(full)),
-        "figure_16": lambda full: dynamics.figure_16(effort(full), data),
+        "figure_16": lambda full: dynamics.figure_16(replace(FULL, seeds=2, tasks=300) if full else effort(full), data),
         "figure_17": lambda full: dynamics.figure_17(effort(full), data),
         "under_dynamics": lambda full: dynamics.under_dynamics(effort(full)),
         "many_ues": lambda full: dynamics.many_ues(replace(FULL, seeds=2, seconds=30.0) if full else dynamics.QUICK),
