@@ -83,6 +83,9 @@ class Bounded:
 
     def __init__(self, objective: Objective, topology: Topology, num_operators: int) -> None:
         self._priced, self._num_cuts = Priced(objective, topology), num_operators + 1
+        # What a host has of itself and what each next host said last, as arrays: both outlast many decisions.
+        self._own: tuple[HostCost, HostVectors] | None = None
+        self._heard: dict[str, tuple[SplitCost, Frontier]] = {}
 
     def accepts(self, message: SplitCost) -> bool:
         metrics = len(self._priced.weights)
@@ -106,22 +109,29 @@ class Bounded:
         )
 
     def decide(self, host: HostCost, ways: Sequence[Way], incoming: Incoming) -> FrontierDecision:
-        return FrontierDecision(self._priced, host, ways)
+        if self._own is None or self._own[0] is not host:
+            self._own = host, self._priced.host(host)
+        for hop, said in ways:
+            known = self._heard.get(hop.dst)
+            if known is None or known[0] is not said:
+                self._heard[hop.dst] = said, _frontier(said)
+        return FrontierDecision(self._priced, host, self._own[1], ways, [self._heard[hop.dst][1] for hop, _ in ways])
 
 
 class FrontierDecision:
     """The frontier of one state of the network, and where each way on goes."""
 
-    def __init__(self, priced: Priced, host: HostCost, ways: Sequence[Way]) -> None:
-        self._priced, self._ways = priced, ways
-        own, parts = priced.host(host), []
+    def __init__(
+        self, priced: Priced, host: HostCost, own: HostVectors, ways: Sequence[Way], downstream: Sequence[Frontier]
+    ) -> None:
+        self._priced, self._ways, self._downstream = priced, ways, downstream
+        parts = []
         self._crossings: list[Crossing] = []
-        self._downstream = [_frontier(way.said) for way in ways]
-        for way, downstream in zip(ways, self._downstream, strict=True):
+        for way, beyond in zip(ways, downstream, strict=True):
             crossing = priced.hop(host, way.hop)
             self._crossings.append(crossing)
             vectors = HostVectors(own.elapsed, own.constant, crossing.costs, own.last_stop, own.min_stop)
-            parts.append(frontier_step(vectors, downstream, weights=priced.weights, width=MAX_LABELS))
+            parts.append(frontier_step(vectors, beyond, weights=priced.weights, width=MAX_LABELS))
         if not parts:
             parts.append(frontier_step(own, None, weights=priced.weights, width=MAX_LABELS))
         self._frontier, self._table, self._hop = _together(parts, priced.weights)

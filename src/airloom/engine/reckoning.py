@@ -151,8 +151,10 @@ class Reckoning:
         src, dst = key
         other = dst if src == self._config.device else src
         self._priced.pop(other, None)
+        if other not in self._nexts and not self._decider.heeds_upstream:
+            return False
         self._decision = None
-        return other in self._nexts or self._decider.heeds_upstream
+        return True
 
     def _decide(self, ahead_s: float) -> None:
         ways = [Way(self._hop(dst, ahead_s), self._said[dst]) for dst in self._nexts if dst in self._said]

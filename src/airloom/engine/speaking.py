@@ -98,13 +98,13 @@ def _differs(new: Said, old: Said, change: float) -> bool:
         return False
     if _changed(new.cost_s, old.cost_s, change) or len(new.labels) != len(old.labels):
         return True
-    if any(a.shape != b.shape for a, b in zip(new.labels, old.labels, strict=True)):
+    if list(map(len, new.labels)) != list(map(len, old.labels)):
         return True
     return bool(new.labels) and _changed(np.concatenate(new.labels), np.concatenate(old.labels), change)
 
 
 def _changed(new: NDArray[np.float32], old: NDArray[np.float32], change: float) -> bool:
     finite = np.isfinite(new)
-    if not np.array_equal(finite, np.isfinite(old)):
+    if not (finite == np.isfinite(old)).all():
         return True
     return bool((np.abs(new[finite] - old[finite]) > change * np.maximum(old[finite], 1e-9)).any())

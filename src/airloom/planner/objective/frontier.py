@@ -183,6 +183,8 @@ def _offsets(counts: Cuts) -> Cuts:
 def choose_all(frontier: Frontier, weights: Floats, remaining: Floats) -> Cuts:
     """`[L+1]` for each cut the row of the frontier that `choose` would take, -1 where there is none."""
     counts = np.diff(frontier.offsets)
+    if (counts == 1).all():
+        return np.arange(len(counts))
     ways = np.flatnonzero(counts)
     met, over = _met(frontier.costs, remaining), _over(frontier.costs, remaining)
     starts, cut = frontier.offsets[ways], np.repeat(np.arange(len(ways)), counts[ways])

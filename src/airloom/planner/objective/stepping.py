@@ -74,24 +74,27 @@ class _Pool(NamedTuple):
         Args:
             first: `[L+1]` the first cut from which memory reaches a stop.
         """
-        above = self.labels
-        beaten = no_worse(above.costs, new.labels.costs)
-        new = new._replace(high=_lowered(new.high, beaten, above.stop, first))
-        worth = new.low < new.high
-        if not worth.all():
-            # What beats these beats all that they beat.
-            new, beaten = new.take(worth), beaten[:, worth]
-        costs, stop = new.labels.costs, new.labels.stop
+        above, raised = self.labels, self.low
+        if len(raised):
+            beaten = no_worse(above.costs, new.labels.costs)
+            new = new._replace(high=_lowered(new.high, beaten, above.stop, first))
+            worth = new.low < new.high
+            if not worth.all():
+                # What beats these beats all that they beat.
+                new, beaten = new.take(worth), beaten[:, worth]
+            raised = _raised(raised, no_worse(new.labels.costs, above.costs) & ~beaten.T, new.labels.stop)
+        stop = new.labels.stop
         if len(stop) and stop[0] > stop[-1]:
-            better, before = no_worse(costs, costs), stop[:, None] < stop
+            better, before = no_worse(new.labels.costs, new.labels.costs), stop[:, None] < stop
             low = _raised(new.low, better & before & ~better.T, stop)
             new = new._replace(low=low, high=_lowered(new.high, better & before.T, stop, first))
-        raised = _raised(self.low, no_worse(costs, above.costs) & ~beaten.T, stop)
-        whole = _Pool(
-            Labels(*(np.concatenate(pair) for pair in zip(above, new.labels, strict=True))),
-            np.concatenate([raised, new.low]),
-            np.concatenate([self.high, new.high]),
-        )
+        whole = new
+        if len(raised):
+            whole = _Pool(
+                Labels(*(np.concatenate(pair) for pair in zip(above, new.labels, strict=True))),
+                np.concatenate([raised, new.low]),
+                np.concatenate([self.high, new.high]),
+            )
         worth = whole.low < whole.high
         return whole if worth.all() else whole.take(worth)
 
