@@ -64,7 +64,8 @@ def test_every_result_says_what_was_missing_and_none_is_below_the_floor() -> Non
         assert FLOOR <= request.predicted_accuracy <= CLEAN
         assert (request.missing > 0) == (request.predicted_accuracy < CLEAN)
     shares = [request.missing for request in requests]
-    assert 0.08 < float(np.mean(shares)) < 0.45
+    over_the_link = [share for share in shares if share > 0]  # the ue runs what a busy machine leaves too late
+    assert 0.08 < float(np.mean(over_the_link)) < 0.45
     assert stats.missing_max == max(shares)
     assert stats.predicted_least == min(request.predicted_accuracy or 0.0 for request in requests)
     assert stats.incomplete == sum(share > 0 for share in shares) > 0
