@@ -291,7 +291,8 @@ def _pchip_slopes(knots: Floats, values: Floats) -> Floats:
     left, right = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
     same = rise[:-1] * rise[1:] > 0
     safe = np.where(same, rise[:-1], 1.0), np.where(same, rise[1:], 1.0)
-    slopes[1:-1] = np.where(same, (left + right) / (left / safe[0] + right / safe[1]), 0.0)
+    with np.errstate(over="ignore"):  # the mean with a rise that is next to nothing is nothing
+        slopes[1:-1] = np.where(same, (left + right) / (left / safe[0] + right / safe[1]), 0.0)
     for end, (h0, h1, d0, d1) in (
         (0, (width[0], width[1], rise[0], rise[1])),
         (-1, (width[-1], width[-2], rise[-1], rise[-2])),
