@@ -18,6 +18,7 @@ from airloom.planner.objective.frontier import (
     Frontier,
     FrontierTable,
     choose,
+    choose_all,
     frontier_step,
     host_vectors,
 )
@@ -183,3 +184,18 @@ def test_groups_keep_what_nothing_of_their_own_beats(seed: int, together: int) -
                 else []
             )
     assert kept.tolist() == wanted
+
+
+@given(seed=st.integers(0, 2**32), share=st.floats(0.0, 1.5))
+@settings(max_examples=80, deadline=None)
+def test_the_choice_of_all_cuts_is_that_of_each(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    problem, wanted = rich_problem(rng, 3, 6), random_objective(rng, least=1)
+    priced = vectors(problem, wanted, ROLES)
+    left = priced.bounds.copy()
+    left[np.isfinite(left)] *= share
+    for frontier, table in _passed(problem, wanted):
+        rows = choose_all(frontier, priced.weights, left)
+        for cut, row in enumerate(rows.tolist()):
+            one = choose(frontier, table, cut, priced.weights, left)
+            assert row == (-1 if one is None else int(frontier.offsets[cut]) + one.label)

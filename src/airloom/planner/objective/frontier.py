@@ -189,7 +189,7 @@ def choose_all(frontier: Frontier, weights: Floats, remaining: Floats) -> Cuts:
     met, over = _met(frontier.costs, remaining), _over(frontier.costs, remaining)
     starts, cut = frontier.offsets[ways], np.repeat(np.arange(len(ways)), counts[ways])
     some: NDArray[np.bool_] = np.logical_or.reduceat(met, starts)
-    score = np.where(some[cut], np.where(met, frontier.costs @ weights, np.inf), over)
+    score = np.where(some[cut], np.where(met, _sums(frontier.costs, weights), np.inf), over)
     least = np.flatnonzero(score == np.minimum.reduceat(score, starts)[cut])
     rows = np.full(len(counts), -1)
     rows[ways[cut[least[::-1]]]] = least[::-1]  # the first of equals is written last
@@ -217,7 +217,7 @@ def choose(
     left = np.full(costs.shape[1], np.inf) if remaining is None else remaining
     met = _met(costs, left)
     if label is None:
-        label = int(np.argmin(np.where(met, costs @ weights, np.inf) if met.any() else _over(costs, left)))
+        label = int(np.argmin(np.where(met, _sums(costs, weights), np.inf) if met.any() else _over(costs, left)))
     row = int(frontier.offsets[cut]) + label
     return Choice(
         label, int(table.stop[row]), int(table.way[row]), int(table.onward[row]), costs[label], bool(met[label])
@@ -232,4 +232,10 @@ def _met(costs: Floats, left: Floats) -> NDArray[np.bool_]:
 def _over(costs: Floats, left: Floats) -> Floats:
     """The largest cost over what is left of its bound; where nothing is left, the least of what is to come decides."""
     found: Floats = np.maximum.reduce(costs / np.maximum(left, 1e-12), axis=1)
+    return found
+
+
+def _sums(costs: Floats, weights: Floats) -> Floats:
+    """The weighted sum of each row, the same to the last bit whatever other rows there are."""
+    found: Floats = np.add.reduce(costs * weights, axis=1)
     return found
