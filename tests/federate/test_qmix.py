@@ -75,12 +75,12 @@ def test_agents_learn_to_meet() -> None:
     """On a small grid, from hardly ever to nearly always."""
     game = MeetingGame(2, 3, horizon=8)
     settings = QMIXSettings(
-        episodes=2000, learning_rate=1e-3, target_every=50, epsilon_episodes=1000, hidden=32, evaluations=50
+        episodes=4000, learning_rate=1e-3, target_every=50, epsilon_episodes=1000, hidden=32, evaluations=50
     )
     rng = np.random.default_rng(0)
     untrained = mean_return(game, Team(game, settings), 50, rng)
     run = train_qmix(game, settings, rng)
-    assert run.scores[-1].mean_return > max(0.5, untrained + 0.3)
+    assert run.scores[-1].mean_return > max(0.7, untrained + 0.5)  # 0.84 to 0.95 with three other seeds
 
 
 def test_the_seed_settles_everything() -> None:
