@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from airloom.config.topology import dump_topology, parse_topology
+from airloom.config import dump_topology, parse_topology
 from airloom.core.power_curves import RADIO_POWER
 from airloom.core.speed import (
     RESNET50_MACS,
