@@ -14,7 +14,8 @@ AirloomError                    one line: what was wrong, where, and what to do
 │   ├── Overloaded              more requests in flight than allowed
 │   └── StageFailed             an operator raised on a host
 ├── WireError                   bytes from the network that are not ours; dropped and counted
-└── DeploymentError             hosts did not come up, or went away for good
+├── DeploymentError             hosts did not come up, or went away for good
+└── DeliveryError               a model, or more of it, could not be fetched; what was there before still runs
 """
 
 from __future__ import annotations
@@ -91,3 +92,7 @@ class WireError(AirloomError):
 
 class DeploymentError(AirloomError):
     """Hosts did not come up, or went away for good."""
+
+
+class DeliveryError(AirloomError):
+    """A model, or more of it, could not be fetched; what was there before still runs."""

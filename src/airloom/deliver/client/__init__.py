@@ -1,0 +1,1 @@
+"""What fetches a progressive model: a cache on disk, transports, trust. Runs where there is no torch."""
