@@ -12,11 +12,12 @@ import torch
 from airloom import zoo
 from airloom.errors import UserError
 
-# Parameters without buffers. He et al. 4.2 (0.27, 0.85, 1.7 M), Zagoruyko & Komodakis Table 5 (36.5 M);
+# Parameters without buffers. He et al. 4.2 (0.27, 0.46, 0.85, 1.7 M), Zagoruyko & Komodakis Table 5 (36.5 M);
 # ResNet-18 and VGG-11 in the CIFAR form that the field uses (11.17 and 9.2 M).
 PARAMETERS = {
     "resnet18": 11_173_962,
     "resnet20": 269_722,
+    "resnet32": 464_154,
     "resnet56": 853_018,
     "resnet110": 1_727_962,
     "vgg11": 9_228_362,

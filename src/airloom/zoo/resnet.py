@@ -1,6 +1,6 @@
 """Residual networks, for the 32x32 pictures of CIFAR and for larger ones.
 
-ResNet-20/56/110 follow He et al., "Deep Residual Learning for Image Recognition"
+ResNet-20/32/56/110 follow He et al., "Deep Residual Learning for Image Recognition"
 (CVPR 2016), section 4.2: three groups of 16, 32 and 64 feature maps, parameter-free
 shortcuts (option A). ResNet-18 is the 64-wide, four-group network in its usual CIFAR
 form (3x3 stem, no max-pooling), or for larger pictures that of He et al.'s table 1 (7x7 stem
@@ -176,6 +176,11 @@ def _cifar_resnet(depth: int, num_classes: int, width: int) -> ResNet:
 def resnet20(num_classes: int = 10, width: int = 16) -> ResNet:
     """ResNet-20 (He et al. 4.2), 0.27 M parameters at width 16."""
     return _cifar_resnet(20, num_classes, width)
+
+
+def resnet32(num_classes: int = 10, width: int = 16) -> ResNet:
+    """ResNet-32 (He et al. 4.2), 0.46 M parameters at width 16."""
+    return _cifar_resnet(32, num_classes, width)
 
 
 def resnet56(num_classes: int = 10, width: int = 16) -> ResNet:
