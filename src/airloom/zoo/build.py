@@ -90,18 +90,23 @@ def build(name: str, weights: str | Path | None = None, *, seed: int = 0, **opti
         return load_weights(model, Path(weights))
 
 
-def bundled_weights(name: str) -> Traversable | None:
-    """The weights file in the package for the network `name`, if there is one."""
+def bundled_weights(name: str, *, elastic: bool = False) -> Traversable | None:
+    """The weights file in the package for the network `name`, if there is one.
+
+    Args:
+        elastic: the weights of an elastic model (`nn.elastic.files`), any part of which answers.
+    """
     folder = resources.files("airloom.zoo") / "weights"
     if not folder.is_dir():
         return None
     files = [f for f in folder.iterdir() if f.name.startswith(f"{name}_") and f.name.endswith(".safetensors")]
+    files = [f for f in files if f.name.endswith("_elastic.safetensors") == elastic]
     return min(files, key=lambda f: f.name, default=None)
 
 
-def weights_record(name: str) -> dict[str, Any] | None:
+def weights_record(name: str, *, elastic: bool = False) -> dict[str, Any] | None:
     """How the bundled weights were made and their test accuracy, as recorded beside them."""
-    bundled = bundled_weights(name)
+    bundled = bundled_weights(name, elastic=elastic)
     if bundled is None:
         return None
     record = resources.files("airloom.zoo") / "weights" / f"{Path(bundled.name).stem}.json"
