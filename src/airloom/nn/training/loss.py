@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from airloom.core.graph import ModelGraph
+from airloom.core.graph import ModelGraph, TensorSpec
 from airloom.core.training import TrainingSpec
 from airloom.errors import ConfigError
 from airloom.nn.program import DTYPES
@@ -32,13 +32,17 @@ def label_form(graph: ModelGraph, loss: str) -> tuple[tuple[int, ...], str]:
     Raises:
         ConfigError: the model's first output is nothing that this loss takes.
     """
-    spec = graph.tensors[graph.outputs[0]]
+    return labels_for(graph.tensors[graph.outputs[0]], loss, graph.model)
+
+
+def labels_for(spec: TensorSpec, loss: str, model: str) -> tuple[tuple[int, ...], str]:
+    """Shape and type of the labels of an output of this form; ConfigError as `label_form`."""
     if not DTYPES[spec.dtype].is_floating_point:
-        raise ConfigError(f"{graph.model} returns {spec.dtype} first: a loss needs floating-point numbers")
+        raise ConfigError(f"{model} returns {spec.dtype} first: a loss needs floating-point numbers")
     if loss == "mse":
         return spec.shape, spec.dtype
     if not spec.shape or spec.shape[-1] < 2:
-        raise ConfigError(f"{graph.model} returns {list(spec.shape)} first: cross entropy needs logits [..., classes]")
+        raise ConfigError(f"{model} returns {list(spec.shape)} first: cross entropy needs logits [..., classes]")
     return spec.shape[:-1], "int64"
 
 
