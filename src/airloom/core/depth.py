@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, zip_longest
 from typing import Literal
 
+from airloom.core.graph import Operator, Parameter, TensorSpec
 from airloom.core.value import Value
 from airloom.errors import ConfigError
 
@@ -37,6 +38,55 @@ class Block(Value, frozen=True):
     group: int
     parameters: int
     macs: int = 0
+
+
+class SkipPath(Value, frozen=True):
+    """What a block's input goes through where the block is left out, as data; nothing at all where dimensions agree.
+
+    Attributes:
+        kind: `identity`; `own`: the block's own shortcut; `pool`: average pooling and zero-padded feature maps;
+            `adapter`: a small trained layer, part of the base.
+        operators: their tensor 0 is the block's input, those they make are numbered on, and their parameters are
+            ids into `parameters`. Allow-listed like those of any graph.
+        tensors: spec of the block's input and of what each operator makes, for the batch of the graph.
+        result: id of the tensor that takes the place of the block's output.
+        parameters: of an `adapter`.
+    """
+
+    kind: Literal["identity", "own", "pool", "adapter"]
+    tensors: tuple[TensorSpec, ...]
+    operators: tuple[Operator, ...] = ()
+    result: int = 0
+    parameters: tuple[Parameter, ...] = ()
+
+
+class GraphBlock(Value, frozen=True):
+    """Where a block lies in a captured graph (`core.graph.ModelGraph`).
+
+    Attributes:
+        name: as of `Block`.
+        start, stop: it is the operators `start` to `stop - 1`.
+        input, output: ids of the tensors that go in and come out.
+        skip: what takes its place.
+    """
+
+    name: str
+    start: int
+    stop: int
+    input: int
+    output: int
+    skip: SkipPath
+
+
+class GraphBlocks(Value, frozen=True):
+    """The blocks of one captured graph, in order of execution; `nn.elastic.skip_blocks` leaves some out.
+
+    Attributes:
+        graph: digest of the whole graph that the ids are of.
+    """
+
+    graph: str
+    blocks: tuple[GraphBlock, ...]
 
 
 class DepthOrder(Value, frozen=True, dict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -52,7 +53,7 @@ def capture(
         for module, training in modes:
             module.training = training
     example = tuple(x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in example_inputs)
-    return Captured(captured.graph, captured.state, captured.structure, example, captured.source)
+    return replace(captured, example=example)
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...], name: str) -> torch.export.ExportedProgram:

@@ -50,6 +50,8 @@ class Captured:
         structure: the form of the result.
         example: the inputs it was captured with, where they are at hand.
         source: for each operator, the user's line that called it (`file.py:12`), where it is known.
+        modules: for each operator, the path of the module that called it (`groups.0.1.conv1`, "" of the model
+            itself), where it is known.
     """
 
     graph: ModelGraph
@@ -57,6 +59,7 @@ class Captured:
     structure: Structure
     example: tuple[Tensor, ...] = ()
     source: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         graph = self.graph

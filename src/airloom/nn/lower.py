@@ -98,6 +98,7 @@ class _Lowering:
             state=state,
             structure=renumber(self.signature.structure, [outputs.index(t) for t in returned]),
             source=tuple(node_line(node) for node in nodes),
+            modules=tuple(_module(node) for node in nodes),
         )
 
     def _new_tensor(self, node: fx.Node) -> int:
@@ -153,12 +154,16 @@ def _names(nodes: list[fx.Node]) -> list[str]:
     seen: dict[str, int] = {}
     for node in nodes:
         short = target_of(node).split(".")[1].strip("_")
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        path = str(stack[-1][0]) if stack else ""
-        name = ".".join(part for part in (path, _SHORT.get(short, short)) if part)
+        name = ".".join(part for part in (_module(node), _SHORT.get(short, short)) if part)
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
     return names
+
+
+def _module(node: fx.Node) -> str:
+    """The path of the module that calls."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 def _shapes(arg: Any) -> Any:

@@ -21,7 +21,7 @@ from airloom.zoo.build import (
 from airloom.zoo.qmix import QMIXAgent, QMIXEpisode, QMIXMixer, qmix_agent
 from airloom.zoo.rcnn import RCNN, rcnn
 from airloom.zoo.recurrent import GRUTagger, gru_tagger
-from airloom.zoo.resnet import resnet18, resnet20, resnet32, resnet56, resnet110, wrn28_10
+from airloom.zoo.resnet import resnet18, resnet20, resnet32, resnet44, resnet56, resnet110, wrn28_10
 from airloom.zoo.vgg import VGG, vgg11
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "resnet18",
     "resnet20",
     "resnet32",
+    "resnet44",
     "resnet56",
     "resnet110",
     "test_images",

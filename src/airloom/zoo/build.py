@@ -23,7 +23,7 @@ from airloom.zoo.pixels import CIFAR_SIZE
 from airloom.zoo.qmix import qmix_agent
 from airloom.zoo.rcnn import rcnn
 from airloom.zoo.recurrent import gru_tagger
-from airloom.zoo.resnet import resnet18, resnet20, resnet32, resnet56, resnet110, wrn28_10
+from airloom.zoo.resnet import resnet18, resnet20, resnet32, resnet44, resnet56, resnet110, wrn28_10
 from airloom.zoo.vgg import vgg11
 
 # Classifiers of 32x32 uint8 pictures; `num_classes` and `width` are their options, and `size` of some.
@@ -31,6 +31,7 @@ IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "resnet20": resnet20,
     "resnet32": resnet32,
+    "resnet44": resnet44,
     "resnet56": resnet56,
     "resnet110": resnet110,
     "vgg11": vgg11,

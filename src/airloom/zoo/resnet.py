@@ -183,6 +183,11 @@ def resnet32(num_classes: int = 10, width: int = 16) -> ResNet:
     return _cifar_resnet(32, num_classes, width)
 
 
+def resnet44(num_classes: int = 10, width: int = 16) -> ResNet:
+    """ResNet-44 (He et al. 4.2), 0.66 M parameters at width 16."""
+    return _cifar_resnet(44, num_classes, width)
+
+
 def resnet56(num_classes: int = 10, width: int = 16) -> ResNet:
     """ResNet-56 (He et al. 4.2), 0.85 M parameters at width 16."""
     return _cifar_resnet(56, num_classes, width)
