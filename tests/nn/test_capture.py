@@ -22,6 +22,7 @@ SMALL_ZOO: dict[str, dict[str, int]] = {
     "resnet18": {"width": 8},
     "resnet20": {},
     "resnet32": {"width": 4},
+    "resnet44": {"width": 4},
     "resnet56": {"width": 4},
     "resnet110": {"width": 4},
     "vgg11": {"width": 8},
