@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from airloom.core.graph import ModelGraph
-from airloom.core.profile import OperatorCost, Profile, Weights
+from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
 from airloom.core.progressive import Manifest
 from airloom.errors import ConfigError, ProfileMismatch
 
@@ -60,12 +60,7 @@ def without(profile: Profile, gone: set[int]) -> Profile:
         return profile
     kept = [k for k in range(profile.num_operators) if k not in gone]
     place = {old: new for new, old in enumerate(kept)}
-    cuts = []
-    for old in kept:
-        behind = old
-        while behind - 1 in gone:
-            behind -= 1
-        cuts.append(profile.cuts[old])
+    cuts = [profile.cuts[old] for old in kept]
     weights = []
     for weight in profile.weights:
         left = tuple(place[k] for k in weight.operators if k in place)
@@ -90,8 +85,6 @@ def profile_of_graph(profile: Profile, graph: ModelGraph) -> Profile:
     """
     known: Mapping[str, OperatorCost] = {op.name: op for op in profile.operators}
     least = min((op.compute_s for op in profile.operators), default=0.0)
-    from airloom.core.profile import CutSize
-
     return msgspec.structs.replace(
         profile,
         model=graph.model,
