@@ -13,6 +13,10 @@ AirloomError                    one line: what was wrong, where, and what to do
 │   ├── Cancelled
 │   ├── Overloaded              more requests in flight than allowed
 │   └── StageFailed             an operator raised on a host
+├── DeliveryError               a progressive model's files cannot be used; what was there before stays in use
+│   ├── SignatureError          the manifest is unsigned, or not signed with the key that was asked for
+│   ├── ManifestError           what the manifest says cannot be
+│   └── ChunkError              a chunk is damaged, cut short, or of another model or part
 ├── WireError                   bytes from the network that are not ours; dropped and counted
 ├── DeploymentError             hosts did not come up, or went away for good
 └── DeliveryError               a model, or more of it, could not be fetched; what was there before still runs
@@ -84,6 +88,22 @@ class Overloaded(RequestError):
 
 class StageFailed(RequestError):
     """An operator raised on a host; the line names the host and the stage."""
+
+
+class DeliveryError(AirloomError):
+    """Files of a progressive model that came from elsewhere cannot be used."""
+
+
+class SignatureError(DeliveryError):
+    """A manifest has no signature, or none of the key that was asked for."""
+
+
+class ManifestError(DeliveryError):
+    """A manifest that no model can have; the line names the place where there is one."""
+
+
+class ChunkError(DeliveryError):
+    """A chunk that is damaged, cut short, too large, or of another model, part or encoding."""
 
 
 class WireError(AirloomError):

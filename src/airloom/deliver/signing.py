@@ -1,0 +1,128 @@
+"""Who made a manifest: Ed25519 keys and signatures (RFC 8032).
+
+The signature is over a fixed prefix and the exact bytes of `manifest.json`, so that a signature made for anything else
+can never pass for one, and nobody has to agree on how JSON is written. A client pins the public key: it is 32 bytes,
+written `ed25519:BASE64` or as a PEM file.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from airloom.errors import ConfigError, SignatureError
+from airloom.files import read_bytes, write_aside
+
+SIGNATURE_BYTES = 64
+_PREFIX = b"airloom progressive manifest v1\x00"
+_TEXT = "ed25519:"
+PRIVATE_FILE, PUBLIC_FILE = "key.pem", "key.pub.pem"
+
+
+def make_keys(folder: Path, *, name: str = "key") -> Ed25519PrivateKey:
+    """A new key pair: `NAME.pem`, for the owner's eyes only, and `NAME.pub.pem`.
+
+    Raises:
+        ConfigError: one of the files is there already; keys are never overwritten.
+    """
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
+    for path in (private, public):
+        if path.exists():
+            raise ConfigError("there is a key already, and it is not overwritten: take another folder", where=str(path))
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # O_EXCL: whoever was faster keeps the key; 0600 from the first byte on.
+        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        write_aside(public, public_pem(key.public_key()))
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}", where=str(error.filename or folder)) from None
+    return key
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a PEM file.
+
+    Raises:
+        ConfigError: no such file, or no Ed25519 key in it.
+    """
+    try:
+        key = serialization.load_pem_private_key(read_bytes(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(
+            "not a private key that can be read: make one with `airloom elastic keys`", where=str(path)
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError("a private key, but not of Ed25519: make one with `airloom elastic keys`", where=str(path))
+    return key
+
+
+def read_public_key(text: str | Path) -> Ed25519PublicKey:
+    """A public key: `ed25519:BASE64`, or the path of a PEM file.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if isinstance(text, str) and text.startswith(_TEXT):
+        try:
+            return Ed25519PublicKey.from_public_bytes(base64.b64decode(text.removeprefix(_TEXT), validate=True))
+        except (ValueError, binascii.Error):
+            raise ConfigError(f"{text[:80]!r} is no public key: {_TEXT} and 32 bytes in base64") from None
+    data = read_bytes(Path(text))
+    if b"PRIVATE KEY" in data:
+        raise ConfigError("this is the private key: give the public one, and keep this one secret", where=str(text))
+    try:
+        key = serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError("not a public key in PEM", where=str(text)) from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError("a public key, but not of Ed25519", where=str(text))
+    return key
+
+
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """The key as a PEM file."""
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_text(key: Ed25519PublicKey) -> str:
+    """The key on one line, `ed25519:BASE64`; `read_public_key` takes it."""
+    return _TEXT + base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """What two people read to each other: the first 16 bytes of the key's SHA-256, in groups of four digits."""
+    digits = hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+    return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
+
+
+def sign(data: bytes, key: Ed25519PrivateKey) -> bytes:
+    """64 bytes, the content of `manifest.sig`."""
+    return key.sign(_PREFIX + data)
+
+
+def verify(data: bytes, signature: bytes | None, key: Ed25519PublicKey) -> None:
+    """Check that the owner of `key` signed the manifest `data`.
+
+    Raises:
+        SignatureError: there is no signature, it is none, or it is not this key's for these bytes.
+    """
+    if not signature:
+        raise SignatureError("the manifest is not signed: manifest.sig is missing or empty")
+    if len(signature) != SIGNATURE_BYTES:
+        raise SignatureError(f"manifest.sig has {len(signature)} bytes, a signature has {SIGNATURE_BYTES}")
+    try:
+        key.verify(signature, _PREFIX + data)
+    except InvalidSignature:
+        raise SignatureError(
+            f"the manifest is not signed by {public_text(key)}: it was changed, or is somebody else's"
+        ) from None

@@ -1,0 +1,16 @@
+"""Weights as bytes and back: safetensors files and the encodings of a progressive model's parts. numpy only.
+
+    data = encode_part(arrays, "bits-4", labels={"model": "resnet56", "part": "base"})
+    part = decode_part(data, "bits-4", labels=...)            # part.arrays: name -> float32
+    part = decode_part(more, "bits-6", labels=..., previous=part)
+
+`tensorfile` reads and writes the file format, `planes` is the arithmetic of 16-bit weights sent in planes,
+`encodings` what each encoding puts into a file.
+"""
+
+from __future__ import annotations
+
+from airloom.wire.weights.encodings import PartArrays, decode_part, encode_part
+from airloom.wire.weights.tensorfile import TensorFile, read_tensors, write_tensors
+
+__all__ = ["PartArrays", "TensorFile", "decode_part", "encode_part", "read_tensors", "write_tensors"]

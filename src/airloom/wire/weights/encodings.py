@@ -1,0 +1,309 @@
+"""A part's arrays in one encoding, as a safetensors file, and back.
+
+| encoding | weights of two or more axes | the rest | exact to |
+|---|---|---|---|
+| `fp32` | float32 | float32 | every bit |
+| `fp16` | float16 | float16 or float32 | half a unit in float16's last place |
+| `int8` | int8, a float32 scale for each channel | float16 or float32 | half a step: max / 254 of its channel |
+| `bits-K` | K of 16 bits, a bfloat16 scale for each channel | float16 or float32 | half a step: about max / 2**K |
+| `statistics` | | float16 or float32 | as the rest |
+
+*The rest*: biases, normalisation, and whatever has fewer than eight weights for each channel, the first axis. It is
+little, and accuracy hangs on it, so float16 is used only where each number of a tensor keeps eleven significant bits
+in it; a tensor with larger or smaller numbers goes in float32, whatever the encoding. Integer and truth-value buffers
+go as they are; `num_batches_tracked`, which only training reads, stays behind.
+
+`fp32` and `fp16` are ordinary files, a tensor for each name. The others hold `:codes`, `:scales`, `:half` and `:single`
+with the tensors end to end, and say in their metadata which those are (`layout`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.progressive import BIT_PLANES, PRECISIONS, STATISTICS
+from airloom.errors import ChunkError, ConfigError
+from airloom.wire.weights import planes
+from airloom.wire.weights.layout import Layout, arranged, read_layout, total, write_layout
+from airloom.wire.weights.tensorfile import TensorFile, read_tensors, write_tensors
+
+Array = NDArray[Any]
+
+_LEFT_OUT = "num_batches_tracked"
+_CODES, _SCALES, _HALF, _SINGLE = ":codes", ":scales", ":half", ":single"
+_MIN_INNER = 8
+_INT8_MAX = 127
+_TINIEST = np.float32(2.0**-126)
+
+
+@dataclass(frozen=True, eq=False)
+class PartArrays:
+    """A part, usable.
+
+    Attributes:
+        encoding: of the last chunk that went into it.
+        arrays: by name: float32, or the integers that a buffer had. May be read-only, and may share memory.
+    """
+
+    encoding: str
+    arrays: dict[str, Array]
+    _flat: Array = field(default_factory=lambda: np.empty(0, np.float32), repr=False)
+    _scales: Array = field(default_factory=lambda: np.empty(0, np.float32), repr=False)
+    _coded: Layout = field(default=(), repr=False)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self.arrays.items()}
+
+
+def encode_part(
+    arrays: Mapping[str, Array], encoding: str, *, labels: Mapping[str, str] | None = None, exact: bool = False
+) -> bytes:
+    """One chunk of a part.
+
+    Args:
+        arrays: by name; floating point of any width (bfloat16 as float32), integers, truth values.
+        encoding: one of `core.progressive.PRECISIONS`, or `statistics`.
+        labels: what the file is said to be; decoding asks for the same.
+        exact: keep the rest in float32 throughout.
+
+    Raises:
+        ConfigError: a weight that is no finite number, or a type or name that no file can hold.
+    """
+    if encoding not in PRECISIONS and encoding != STATISTICS:
+        raise ConfigError(f"no encoding {encoding!r}: it is one of {', '.join((*PRECISIONS, STATISTICS))}")
+    floats: dict[str, Array] = {}
+    tensors: dict[str, Array] = {}
+    for name, array in arrays.items():
+        if name.rpartition(".")[2] == _LEFT_OUT:
+            continue
+        if name.startswith((":", "__metadata__")):
+            raise ConfigError(f"tensor {name!r}: no name may start so")
+        if array.dtype.kind == "f":
+            floats[name] = _single(name, array)
+        elif array.dtype.kind in "iub":
+            tensors[name] = array
+        else:
+            raise ConfigError(f"tensor {name!r} has type {array.dtype}, which no chunk can hold")
+    metadata = dict(labels or {}) | {"encoding": encoding}
+    if encoding == "fp32":
+        return write_tensors(floats | tensors, metadata)
+    if encoding == "fp16":
+        half = {n: a.astype(np.float16) if _fits_half(a, coded=_is_coded(a)) else a for n, a in floats.items()}
+        return write_tensors(half | tensors, metadata)
+    coded = {n: a for n, a in floats.items() if encoding != STATISTICS and _is_coded(a)}
+    order = arranged({n: a.shape for n, a in coded.items()})
+    bfloat16: frozenset[str] = frozenset()
+    if encoding == "int8":
+        if coded:
+            tensors[_CODES], tensors[_SCALES] = _int8(coded, order)
+    elif encoding != STATISTICS:
+        start, end = _bits(encoding)
+        scales, codes = _planes(coded, order)
+        if coded:
+            tensors[_CODES] = planes.cut_plane(codes, start, end)
+        if start:
+            return write_tensors({_CODES: tensors[_CODES]} if coded else {}, metadata)
+        if coded:
+            tensors[_SCALES] = (scales.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+            bfloat16 = frozenset({_SCALES})
+    if coded:
+        metadata["codes"] = write_layout({n: a.shape for n, a in coded.items()})
+    for key, place, group in _rest({n: a for n, a in floats.items() if n not in coded}, exact):
+        shapes = {n: a.shape for n, a in group.items()}
+        metadata[key] = write_layout(shapes)
+        tensors[place] = np.concatenate([group[n].reshape(-1) for n, _ in arranged(shapes)])
+    return write_tensors(tensors, metadata, bfloat16=bfloat16)
+
+
+def decode_part(
+    data: bytes | bytearray | memoryview,
+    encoding: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    previous: PartArrays | None = None,
+    in_place: bool = False,
+    where: str = "chunk",
+) -> PartArrays:
+    """What `encode_part` wrote; of later planes together with the chunks before them.
+
+    Args:
+        labels: what the file must say that it is.
+        previous: for `bits-6` and above, the part as the chunk before made it.
+        in_place: add planes to the arrays of `previous`, which is then no more what it was.
+        where: what an error calls the file.
+
+    Raises:
+        ChunkError: not such a chunk. `previous` is as it was.
+    """
+    file = read_tensors(data, where=where)
+    for key, text in {**(labels or {}), "encoding": encoding}.items():
+        found = file.metadata.get(key)
+        if found != text:
+            raise ChunkError(f"{where}: {key} {(found or 'unknown')[:80]!r} where {text!r} was expected")
+    if encoding in ("fp32", "fp16"):
+        return PartArrays(encoding, {name: _plain(name, tensor, where) for name, tensor in file.tensors.items()})
+    bits = _bits(encoding) if encoding.startswith("bits-") else (0, 0)
+    if bits[0]:
+        return _refined(file, encoding, previous, in_place, where)
+    arrays: dict[str, Array] = {}
+    coded = read_layout(file.metadata.get("codes", "[]"), where=where)
+    spans, length = _spans(coded, aligned=encoding != "int8")
+    channels = sum(count for _, count, _ in spans)
+    flat, scales = np.empty(0, np.float32), np.empty(0, np.float32)
+    if coded:
+        scales = _scales(file, "F32" if encoding == "int8" else "BF16", channels, where)
+        dtype, count = ("I8", length) if encoding == "int8" else ("U8", length * bits[1] // 8)
+        codes = _flat(file, _CODES, dtype, count, where)
+        flat = np.empty(length, np.float32)
+        if encoding == "int8":
+            flat[...] = codes
+            planes.scale_rows(flat, spans, scales)
+        else:
+            planes.spread_plane(codes, bits[1], flat)
+            planes.add_plane(flat, spans, scales, 0, bits[1], None)
+        arrays |= _named(flat, coded, spans)
+    for key, place, dtype in (("half", _HALF, "F16"), ("single", _SINGLE, "F32")):
+        layout = read_layout(file.metadata.get(key, "[]"), where=where)
+        if layout:
+            numbers = _flat(file, place, dtype, total(layout), where).astype(np.float32, copy=False)
+            if not np.isfinite(numbers).all():
+                raise ChunkError(f"{where}: numbers that are not finite")
+            arrays |= _named(numbers, layout, _spans(layout, aligned=False)[0])
+    for name, tensor in file.tensors.items():
+        if not name.startswith(":"):
+            if tensor.dtype.kind == "f" or name in arrays:
+                raise ChunkError(f"{where}: tensor {name[:80]!r} should not be there")
+            arrays[name] = tensor
+    return PartArrays(encoding, arrays, flat, scales, coded)
+
+
+def _refined(file: TensorFile, encoding: str, previous: PartArrays | None, in_place: bool, where: str) -> PartArrays:
+    start, end = _bits(encoding)
+    if previous is None or previous.encoding != f"bits-{start}":
+        what = "nothing" if previous is None else previous.encoding
+        raise ChunkError(f"{where}: {encoding} adds to bits-{start}, and {what} is there")
+    if set(file.tensors) - {_CODES}:
+        raise ChunkError(f"{where}: tensors that no chunk of {encoding} has")
+    coded = previous._coded
+    if not coded:
+        return PartArrays(encoding, previous.arrays)
+    spans, length = _spans(coded, aligned=True)
+    codes = _flat(file, _CODES, "U8", length * (end - start) // 8, where)
+    if in_place:
+        planes.add_plane_in_place(previous._flat, codes, spans, previous._scales, start, end)
+        return PartArrays(encoding, previous.arrays, previous._flat, previous._scales, coded)
+    flat = np.empty(length, np.float32)
+    planes.spread_plane(codes, end - start, flat)
+    planes.add_plane(flat, spans, previous._scales, start, end, previous._flat)
+    return PartArrays(encoding, previous.arrays | _named(flat, coded, spans), flat, previous._scales, coded)
+
+
+def _bits(encoding: str) -> tuple[int, int]:
+    end = int(encoding.removeprefix("bits-"))
+    ends = (0, *BIT_PLANES)
+    return ends[ends.index(end) - 1], end
+
+
+def _single(name: str, array: Array) -> Array:
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(array, np.float32).reshape(array.shape)
+    largest = np.abs(single).max(initial=0.0)
+    if not largest <= planes.LARGEST:
+        what = "not finite" if not np.isfinite(array).all() else f"beyond {planes.LARGEST:.3g}"
+        raise ConfigError(f"tensor {name!r} has numbers that are {what}: it cannot be sent")
+    return single
+
+
+def _is_coded(array: Array) -> bool:
+    return array.ndim >= 2 and math.prod(array.shape[1:]) >= _MIN_INNER and array.shape[0] > 0
+
+
+def _fits_half(array: Array, *, coded: bool) -> bool:
+    """Whether float16 holds the numbers; those of the rest with all eleven bits."""
+    size = np.abs(array)
+    if size.max(initial=0.0) > 65_504:
+        return False
+    return coded or not bool(((size > 0) & (size < 2.0**-14)).any())
+
+
+def _rest(floats: Mapping[str, Array], exact: bool) -> list[tuple[str, str, dict[str, Array]]]:
+    half = {n: a.astype(np.float16) for n, a in floats.items() if not exact and _fits_half(a, coded=False)}
+    single = {n: a for n, a in floats.items() if n not in half}
+    groups = (("half", _HALF, half), ("single", _SINGLE, single))
+    return [(key, place, group) for key, place, group in groups if group]
+
+
+def _int8(coded: Mapping[str, Array], order: Layout) -> tuple[Array, Array]:
+    codes, scales = [], []
+    for name, shape in order:
+        rows = coded[name].reshape(shape[0], -1)
+        largest = np.abs(rows).max(axis=1, initial=0.0)
+        scale = np.where(largest > 0, np.maximum(largest / np.float32(_INT8_MAX), _TINIEST), 0).astype(np.float32)
+        safe = np.where(scale > 0, scale, 1)[:, None].astype(np.float64)
+        codes.append(np.clip(np.rint(rows / safe), -_INT8_MAX, _INT8_MAX).astype(np.int8).reshape(-1))
+        scales.append(scale)
+    return np.concatenate(codes), np.concatenate(scales)
+
+
+def _planes(coded: Mapping[str, Array], order: Layout) -> tuple[Array, Array]:
+    spans, length = _spans(order, aligned=True)
+    codes = np.zeros(length, np.uint16)
+    scales = [np.empty(0, np.float32)]
+    for (name, _), (at, channels, inner) in zip(order, spans, strict=True):
+        rows = coded[name].reshape(channels, inner)
+        scales.append(planes.scales_of(rows))
+        codes[at : at + channels * inner] = planes.codes_of(rows, scales[-1]).reshape(-1)
+    return np.concatenate(scales), codes
+
+
+def _spans(layout: Layout, *, aligned: bool) -> tuple[list[tuple[int, int, int]], int]:
+    """Of each tensor, where it starts, its channels and the weights of each; and where the last one ends."""
+    step = planes.RUN if aligned else 1
+    sizes = [math.prod(shape) for _, shape in layout]
+    starts = list(itertools.accumulate((-(-size // step) * step for size in sizes), initial=0))
+    spans = [
+        (at, shape[0] if shape else 1, size // shape[0] if shape and shape[0] else size)
+        for at, size, (_, shape) in zip(starts[:-1], sizes, layout, strict=True)
+    ]
+    return spans, starts[-1]
+
+
+def _named(flat: Array, layout: Layout, spans: list[tuple[int, int, int]]) -> dict[str, Array]:
+    return {
+        name: flat[at : at + channels * inner].reshape(shape)
+        for (name, shape), (at, channels, inner) in zip(layout, spans, strict=True)
+    }
+
+
+def _flat(file: TensorFile, name: str, dtype: str, count: int, where: str) -> Array:
+    tensor = file.tensors.get(name)
+    if tensor is None or file.dtypes[name] != dtype or tensor.shape != (count,):
+        raise ChunkError(f"{where}: {name} is not {count} numbers of type {dtype}")
+    return tensor
+
+
+def _scales(file: TensorFile, dtype: str, count: int, where: str) -> Array:
+    found = _flat(file, _SCALES, dtype, count, where)
+    scales = (found.astype(np.uint32) << np.uint32(16)).view(np.float32) if dtype == "BF16" else found
+    if not (np.isfinite(scales).all() and scales.min(initial=0.0) >= 0):
+        raise ChunkError(f"{where}: a scale that is negative or not finite")
+    return scales
+
+
+def _plain(name: str, tensor: Array, where: str) -> Array:
+    if tensor.dtype.kind != "f":
+        return tensor
+    if tensor.dtype.itemsize > 4 or name.startswith(":"):
+        raise ChunkError(f"{where}: tensor {name[:80]!r} should not be there")
+    single = tensor.astype(np.float32, copy=False)
+    if not np.isfinite(single).all():
+        raise ChunkError(f"{where}: tensor {name[:80]!r} has numbers that are not finite")
+    return single
