@@ -14,13 +14,9 @@ from collections.abc import Mapping
 from airloom.core.progressive import Manifest
 from airloom.deliver.manifest import MAX_CHUNK_BYTES
 from airloom.errors import ChunkError
-from airloom.wire.weights import PartArrays, decode_part
+from airloom.wire.weights import PartArrays, chunk_labels, decode_part
 
-
-def chunk_labels(model: str, part: str, encoding: str, depth: int | None = None) -> dict[str, str]:
-    """What a chunk says about itself in its metadata."""
-    labels = {"model": model, "part": part, "encoding": encoding}
-    return labels if depth is None else labels | {"depth": str(depth)}
+__all__ = ["check_shapes", "chunk_labels", "decode_chunk", "verify_chunk"]
 
 
 def verify_chunk(data: bytes | bytearray | memoryview, manifest: Manifest, index: int) -> None:
