@@ -1,0 +1,43 @@
+"""What each part of an elastic model holds, as arrays by name: what goes into its chunks.
+
+Both who measures configurations and who packs them ask here, so a table's bytes are those of the artifact.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from airloom.nn.elastic.model import ElasticModel
+
+Array = NDArray[Any]
+
+
+def part_names(elastic: ElasticModel) -> tuple[str, ...]:
+    """`base`, then the path of each block in order of execution."""
+    return ("base", *(block.name for block in elastic.blocks))
+
+
+def part_arrays(elastic: ElasticModel) -> tuple[dict[str, Array], ...]:
+    """Weights and buffers of the base and of each block, by their names in the state dict of `elastic.module`.
+
+    Means and variances that each depth has of its own are in no part: `statistics_arrays` has them.
+    """
+    state = elastic.module.state_dict()
+    own = {name for depth in elastic.order.depths for name in elastic.statistics(depth)}
+    return tuple({name: _array(state[name]) for name in keys if name not in own} for keys in elastic.part_keys())
+
+
+def statistics_arrays(elastic: ElasticModel, depth: int) -> dict[str, Array]:
+    """Means and variances of the norms that run at `depth`; nothing where the model has no such norms."""
+    return {name: _array(tensor) for name, tensor in elastic.statistics(depth).items()}
+
+
+def _array(tensor: Tensor) -> Array:
+    whole = tensor.detach().cpu()
+    array: Array = (whole.float() if whole.dtype.is_floating_point else whole).contiguous().numpy()
+    return np.ascontiguousarray(array).reshape(tuple(tensor.shape))
