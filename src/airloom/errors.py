@@ -13,13 +13,12 @@ AirloomError                    one line: what was wrong, where, and what to do
 │   ├── Cancelled
 │   ├── Overloaded              more requests in flight than allowed
 │   └── StageFailed             an operator raised on a host
-├── DeliveryError               a progressive model's files cannot be used; what was there before stays in use
+├── DeliveryError               a progressive model, or more of it, cannot be had; what was there before still runs
 │   ├── SignatureError          the manifest is unsigned, or not signed with the key that was asked for
 │   ├── ManifestError           what the manifest says cannot be
 │   └── ChunkError              a chunk is damaged, cut short, or of another model or part
 ├── WireError                   bytes from the network that are not ours; dropped and counted
-├── DeploymentError             hosts did not come up, or went away for good
-└── DeliveryError               a model, or more of it, could not be fetched; what was there before still runs
+└── DeploymentError             hosts did not come up, or went away for good
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class StageFailed(RequestError):
 
 
 class DeliveryError(AirloomError):
-    """Files of a progressive model that came from elsewhere cannot be used."""
+    """A progressive model, or more of it, cannot be fetched or used; what was there before still runs."""
 
 
 class SignatureError(DeliveryError):
@@ -112,7 +111,3 @@ class WireError(AirloomError):
 
 class DeploymentError(AirloomError):
     """Hosts did not come up, or went away for good."""
-
-
-class DeliveryError(AirloomError):
-    """A model, or more of it, could not be fetched; what was there before still runs."""
