@@ -127,5 +127,5 @@ class Recipe(Value, frozen=True):
             return self.lr * (0.1 + 0.9 * epoch / self.warmup)
         if self.shape == "cosine":
             return self.lr * 0.5 * (1 + math.cos(math.pi * (epoch - self.warmup) / (self.epochs - self.warmup)))
-        passed = sum(epoch >= round(share * self.epochs) for share in self.milestones)
+        passed = sum(epoch >= share * self.epochs for share in self.milestones)
         return self.lr * self.gamma**passed
