@@ -11,6 +11,7 @@ Blocks run in the order in which the network has them, whatever the order in whi
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby, zip_longest
 from typing import Literal
@@ -28,7 +29,8 @@ class Block(Value, frozen=True):
     """A part of a network that may be left out.
 
     Attributes:
-        name: its path in the module tree, `groups.0.1`.
+        name: its path in the module tree, `groups.0.1`; of a layer whose batch norm and activation stand beside it,
+            the run of them, `features.11-13` (`block_modules`).
         group: blocks of one group stand one after another and have the same form; 0, 1, ...
         parameters: weights in it.
         macs: multiply-accumulates for one sample.
@@ -38,6 +40,21 @@ class Block(Value, frozen=True):
     group: int
     parameters: int
     macs: int = 0
+
+
+def block_modules(name: str) -> tuple[str, ...]:
+    """Paths of the modules that are the block `name`: one, or those of a run `features.11-13`.
+
+    Raises:
+        ConfigError: a run that goes backwards.
+    """
+    run = re.fullmatch(r"(.*\.|)(\d{1,6})-(\d{1,6})", name)
+    if run is None:
+        return (name,)
+    head, first, last = run[1], int(run[2]), int(run[3])
+    if not first < last <= first + 1000:
+        raise ConfigError(f"block {name!r} is no run of modules")
+    return tuple(f"{head}{k}" for k in range(first, last + 1))
 
 
 class SkipPath(Value, frozen=True):
@@ -117,16 +134,23 @@ class DepthOrder(Value, frozen=True, dict=True):
     def kept(self, depth: int) -> tuple[int, ...]:
         """Indices of the blocks that run at `depth`, in order of execution."""
         self.check(depth)
+        if depth not in self._kept:
+            self._kept[depth] = tuple(sorted(self.arrival[:depth]))
         return self._kept[depth]
 
     def check(self, depth: int) -> None:
         """Raises: ConfigError where `depth` is not one of `depths`."""
-        if depth not in self._kept:
+        if depth not in self._depths:
             raise ConfigError(f"no depth {depth}: there are {', '.join(map(str, self.depths))}")
 
     @functools.cached_property
+    def _depths(self) -> frozenset[int]:
+        return frozenset(self.depths)
+
+    @functools.cached_property
     def _kept(self) -> dict[int, tuple[int, ...]]:
-        return {depth: tuple(sorted(self.arrival[:depth])) for depth in self.depths}
+        # Filled as asked for: all depths of an ensemble of thousands of trees would take more room than the trees.
+        return {}
 
 
 def depth_order(kind: Order, groups: Sequence[int], *, depths: Iterable[int] | None = None) -> DepthOrder:
