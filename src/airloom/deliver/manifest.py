@@ -3,39 +3,44 @@
     manifest = open_manifest(data, signature, public_key, model="resnet56")
 
 A signature says who made a manifest, not that it makes sense; both are asked. After that a manifest's chunks exist for
-each of its configurations, its sizes add up, and its paths stay in the artifact's folder.
+each of its configurations, its sizes add up, and its paths stay in the artifact's folder (`manifest_checks`).
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from airloom.core.progressive import PRECISIONS, STATISTICS, Architecture, Manifest, encodings_of
-from airloom.core.value import canonical_json
-from airloom.deliver.signing import verify
+from airloom.core.progressive import Manifest
+from airloom.core.value import SCHEMA_VERSION, canonical_json
+from airloom.deliver.manifest_checks import MAX_CHUNK_BYTES, MAX_GRAPH_BYTES, wrong
+from airloom.deliver.signing import SIGNATURE_BYTES, verify
 from airloom.errors import ConfigError, ManifestError
-from airloom.files import decode_value
 
-MANIFEST_FILE, SIGNATURE_FILE, GRAPH_FILE, CHUNK_FOLDER = "manifest.json", "manifest.sig", "graph.json", "chunks"
+__all__ = [
+    "GRAPH_FILE",
+    "MANIFEST_FILE",
+    "MAX_CHUNK_BYTES",
+    "MAX_GRAPH_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "SIGNATURE_BYTES",
+    "SIGNATURE_FILE",
+    "check_manifest",
+    "manifest_bytes",
+    "open_manifest",
+    "read_manifest",
+]
+
+MANIFEST_FILE, SIGNATURE_FILE, GRAPH_FILE = "manifest.json", "manifest.sig", "graph.json"
 MAX_MANIFEST_BYTES = 8 * 2**20
-MAX_CHUNK_BYTES = 4 * 2**30
-MAX_GRAPH_BYTES = 256 * 2**20
-MAX_PARTS = 4096
-MAX_CHUNKS = 65_536
-MAX_CONFIGURATIONS = 4096
-_MAX_COUNT = 2**50
-_MAX_TEXT = 200
+_MAX_LINE = 400
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_OPTION = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_INPUT = re.compile(r"[1-9][0-9]{0,8}(?:x[1-9][0-9]{0,8}){0,15}:[a-z][a-z0-9]{1,15}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile(r"[^\x20-\x7e]")
+
+class _Head(msgspec.Struct):
+    schema: int = SCHEMA_VERSION
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -64,11 +69,11 @@ def open_manifest(
         SignatureError: see `signing.verify`.
         ManifestError: see `read_manifest`; or it is another model's.
     """
-    _check_size(data)
+    _check_size(data, MANIFEST_FILE)
     verify(data, signature, public_key)
     manifest = read_manifest(data)
     if model is not None and manifest.model != model:
-        raise ManifestError(f"{MANIFEST_FILE}: of model {manifest.model!r}, {model[:100]!r} was asked for")
+        raise ManifestError(_line(f"{MANIFEST_FILE}: of model {manifest.model!r}, {model!r} was asked for"))
     return manifest
 
 
@@ -78,11 +83,19 @@ def read_manifest(data: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
     Raises:
         ManifestError: too large, not JSON, unknown keys, or something that cannot be; one line, which names the place.
     """
-    _check_size(data)
+    _check_size(data, where)
     try:
-        manifest = decode_value(data, Manifest, where=where)
-    except (ConfigError, ValueError, OverflowError) as error:
-        raise ManifestError(_line(str(error))) from None
+        schema = msgspec.json.decode(data, type=_Head).schema
+        if schema != SCHEMA_VERSION:
+            raise ManifestError(f"{where}: schema {schema}, this airloom reads {SCHEMA_VERSION}: use a newer one")
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        raise ManifestError(_line(": ".join(filter(None, (where, place.rstrip("`"), message))))) from None
+    except ConfigError as error:
+        raise ManifestError(_line(f"{where}: {error}")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ManifestError(_line(f"{where}: not JSON: {error}")) from None
     check_manifest(manifest, where=where)
     return manifest
 
@@ -93,22 +106,16 @@ def check_manifest(manifest: Manifest, *, where: str = MANIFEST_FILE) -> None:
     Raises:
         ManifestError: names the place.
     """
-    for place, error in _wrong(manifest):
-        raise ManifestError(_line(f"{where}: {place}: {error}"))
+    for place, reason in wrong(manifest):
+        raise ManifestError(_line(f"{where}: {place}: {reason}"))
 
 
-def _check_size(data: bytes) -> None:
+def _check_size(data: bytes, where: str) -> None:
     if len(data) > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"{MANIFEST_FILE}: {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read")
+        raise ManifestError(f"{where}: {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read")
 
 
 def _line(text: str) -> str:
-    # What a stranger wrote may end on somebody's terminal.
-    text = _CONTROL.sub("?", text)
-    return text if len(text) <= 2 * _MAX_TEXT else text[: 2 * _MAX_TEXT] + "..."
-
-
-def _wrong(manifest: Manifest):  # type: ignore[no-untyped-def]
-    """Pairs of a place and what is wrong there; later checks rely on the earlier ones."""
-    if not _NAME.fullmatch(manifest.model):
-        yield "$.model", f"{manifest.model!r} is no name: letters, digits, '.', '_', '-', at most 100"
+    # What a stranger wrote may end up on somebody's terminal.
+    text = _UNPRINTABLE.sub("?", text[: _MAX_LINE + 1])
+    return text if len(text) <= _MAX_LINE else text[:_MAX_LINE] + "..."
