@@ -1,0 +1,9 @@
+"""Networks that run at several depths: which blocks may be left out, and what runs in their place."""
+
+from __future__ import annotations
+
+from airloom.nn.elastic.blocks import Blocks, find_blocks
+from airloom.nn.elastic.model import ElasticModel, elastic
+from airloom.nn.elastic.statistics import recalibrate
+
+__all__ = ["Blocks", "ElasticModel", "elastic", "find_blocks", "recalibrate"]
