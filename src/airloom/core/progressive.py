@@ -154,6 +154,7 @@ class Manifest(Value, frozen=True, dict=True):
         inputs: `1x3x32x32:uint8`, one for each input, a batch of one.
         base, blocks: part 0 and the rest of `parts`.
         configurations: those that are served, ascending in bytes.
+        released: seconds since 1970, 0 where nobody says: who has seen one manifest takes none released before it.
     """
 
     model: str
@@ -166,6 +167,7 @@ class Manifest(Value, frozen=True, dict=True):
     metric: str = "top-1"
     device: str = ""
     samples: int = 0
+    released: int = 0
     schema: int = SCHEMA_VERSION
 
     def chunks_of(self, configuration: Configuration) -> tuple[int, ...]:

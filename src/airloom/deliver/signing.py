@@ -77,15 +77,23 @@ def read_public_key(text: str | Path) -> Ed25519PublicKey:
             return Ed25519PublicKey.from_public_bytes(base64.b64decode(text.removeprefix(_TEXT), validate=True))
         except (ValueError, binascii.Error):
             raise ConfigError(f"{text[:80]!r} is no public key: {_TEXT} and 32 bytes in base64") from None
-    data = read_bytes(Path(text))
+    return parse_public_key(read_bytes(Path(text)), where=str(text))
+
+
+def parse_public_key(data: bytes, *, where: str = "") -> Ed25519PublicKey:
+    """The public key in the bytes of a PEM file.
+
+    Raises:
+        ConfigError: there is none; `where` names the file.
+    """
     if b"PRIVATE KEY" in data:
-        raise ConfigError("this is the private key: give the public one, and keep this one secret", where=str(text))
+        raise ConfigError("this is the private key: give the public one, and keep this one secret", where=where)
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError("not a public key in PEM", where=str(text)) from None
+        raise ConfigError("not a public key in PEM", where=where) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError("a public key, but not of Ed25519", where=str(text))
+        raise ConfigError("a public key, but not of Ed25519", where=where)
     return key
 
 

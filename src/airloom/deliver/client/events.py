@@ -8,9 +8,9 @@ import msgspec
 
 from airloom.core.progressive import Configuration
 
-#: `manifest`: it is there and verified. `target`: what is now aimed at. `bytes`: some more arrived. `usable`: calls run in
-#: `configuration` from here on. `shrunk`: so asked for. `retry`: a transfer broke and is begun anew. `fault`: given up,
-#: the last good configuration stays. `done`: the target is reached.
+#: `manifest`: it is there and verified. `target`: what is now aimed at. `bytes`: some more arrived. `usable`: calls run
+#: in `configuration` from here on. `shrunk`: so asked for. `retry`: a transfer broke and is begun anew. `fault`: given
+#: up, the last good configuration stays. `done`: the target is reached.
 EventKind = Literal["manifest", "target", "bytes", "usable", "shrunk", "retry", "fault", "done"]
 
 

@@ -1,0 +1,258 @@
+"""HTTP/1.1 to one origin: requests over a connection that is kept, redirects, and what each answer means.
+
+Bodies are read as they come, so a part of one is never lost. A token goes to the origin that it is for, and never with
+a redirect to another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import airloom
+from airloom.deliver.client.faults import Interrupted, OutOfRange, Refused
+from airloom.errors import ConfigError
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: The longest that a host may ask to wait (Retry-After).
+_LONGEST_WAIT_S = 60.0
+_LINE = 200
+
+
+def origin_of(url: SplitResult) -> str:
+    """`https://host:443` of a URL, lower case, the port always there."""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    host = (url.hostname or "").lower()
+    return f"{url.scheme}://[{host}]:{port}" if ":" in host else f"{url.scheme}://{host}:{port}"
+
+
+class Answer:
+    """An HTTP answer whose body is yet to be read.
+
+    Attributes:
+        status: 200 or 206.
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, origin: str) -> None:
+        self.status = response.status
+        self._response, self._origin = response, origin
+
+    def header(self, name: str) -> str:
+        """A header's value, "" where it is absent."""
+        return self._response.getheader(name) or ""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, None where the host does not say."""
+        return self._response.length
+
+    def read(self, limit: int) -> bytes:
+        """Some bytes as soon as there are any, at most `limit`; none at the end.
+
+        Raises:
+            Interrupted: the connection broke, or no byte came for too long.
+        """
+        try:
+            return self._response.read1(limit)
+        except TimeoutError:
+            raise Interrupted(f"{self._origin} stalls: no byte came in time") from None
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            # The last two: http.client, where another thread has closed the connection.
+            raise Interrupted(f"the connection to {self._origin} broke: {_text(error)}") from None
+
+    def close(self) -> None:
+        """Done with it; a body that was not read to its end takes its connection along."""
+        self._response.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the body was read to its end."""
+        return self._response.isclosed()
+
+
+class Connections:
+    """Connections to a host, and those that it redirects to; one request at a time.
+
+    Args:
+        token: bearer token for `origin`.
+        ca: file with certificates to trust, in place of the system's.
+        connect_timeout_s: for a connection to come up.
+        stall_timeout_s: without a byte.
+
+    Raises:
+        ConfigError: the token or the file of certificates cannot be used.
+    """
+
+    def __init__(
+        self, origin: str, *, token: str | None, ca: Path | None, connect_timeout_s: float, stall_timeout_s: float
+    ) -> None:
+        if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+            raise ConfigError("a token is one line of printable ASCII without spaces")
+        self._origin, self._token = origin, token
+        self._connect_timeout_s, self._stall_timeout_s = connect_timeout_s, stall_timeout_s
+        self._ca, self._tls = ca, None
+        if origin.startswith("https:"):
+            self._tls = self._context()
+        self._open: dict[str, http.client.HTTPConnection] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        self._over = False
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"no certificates to trust in it: {_text(error)}", where=str(self._ca)) from None
+
+    def request(self, method: str, url: str, *, headers: Mapping[str, str] = {}, body: bytes | None = None) -> Answer:
+        """The answer to a request, redirects followed.
+
+        Raises:
+            Refused, OutOfRange: 4xx, and redirects that lead nowhere good.
+            Interrupted: the host cannot be reached, or cannot answer now.
+        """
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._once(method, url, headers, body)
+            if answer.status in (200, 206):
+                return answer
+            target = answer.header("Location") if answer.status in _REDIRECTS else ""
+            if not target:
+                raise self._refusal(answer, url)
+            answer.close()
+            self._drop(origin_of(urlsplit(url)))
+            following = urlsplit(urljoin(url, target))
+            if following.scheme not in ("http", "https") or (url.startswith("https:") and following.scheme != "https"):
+                raise Refused(f"{url} redirects to {target[:_LINE]!r}, which is not followed")
+            url = following.geturl()
+        raise Refused(f"{url}: more than {_MOST_REDIRECTS} redirects")
+
+    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        parts = urlsplit(url)
+        origin = origin_of(parts)
+        sent = {
+            "User-Agent": f"airloom/{airloom.__version__}",
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        if self._token is not None and origin == self._origin:
+            sent["Authorization"] = f"Bearer {self._token}"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        kept = origin in self._open
+        while True:
+            connection = self._connection(origin, parts)
+            whole = url if getattr(connection, "absolute", False) else path
+            try:
+                connection.request(method, whole, body=body, headers=sent)
+                return Answer(connection.getresponse(), origin)
+            except TimeoutError:
+                self._drop(origin)
+                raise Interrupted(f"{origin} stalls: no answer in {self._stall_timeout_s:g} s") from None
+            except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+                self._drop(origin)
+                if kept and not self._over:
+                    kept = False  # the host had closed the connection that was kept: once more over a new one
+                    continue
+                raise Interrupted(f"{origin} does not answer: {_text(error)}") from None
+
+    def _connection(self, origin: str, parts: SplitResult) -> http.client.HTTPConnection:
+        if self._over:
+            raise Interrupted("the model is closed")
+        found = self._open.get(origin)
+        if found is not None:
+            return found
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        proxy = None if proxy_bypass(host) else getproxies().get(parts.scheme)
+        via = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+        where = (via.hostname or "", via.port or 80) if via is not None else (host, port)
+        made: http.client.HTTPConnection
+        if parts.scheme == "https":
+            self._tls = self._tls or self._context()
+            made = http.client.HTTPSConnection(*where, timeout=self._connect_timeout_s, context=self._tls)
+            if via is not None:
+                made.set_tunnel(host, port)
+        else:
+            made = http.client.HTTPConnection(*where, timeout=self._connect_timeout_s)
+            made.absolute = via is not None  # type: ignore[attr-defined]
+        try:
+            made.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(
+                f"{origin}: its certificate is not trusted ({error.verify_message}): name who signed it (--ca FILE)"
+            ) from None
+        except TimeoutError:
+            raise Interrupted(f"{origin} cannot be reached: no connection in {self._connect_timeout_s:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Interrupted(f"{origin} cannot be reached: {_text(error)}") from None
+        made.sock.settimeout(self._stall_timeout_s)
+        self._open[origin], self._sockets[origin] = made, made.sock
+        return made
+
+    def _refusal(self, answer: Answer, url: str) -> Exception:
+        reason = answer.header("Airloom-Reason") or _reason(answer)
+        answer.close()
+        self._drop(origin_of(urlsplit(url)))
+        said = f": {reason}" if reason else ""
+        match answer.status:
+            case 401:
+                return Refused(f"{url}: the host wants a token, or not this one (--token-file){said}")
+            case 403:
+                return Refused(f"{url}: the host does not allow it{said}")
+            case 404 | 410:
+                return Refused(f"{url}: not there{said}")
+            case 416:
+                return OutOfRange(f"{url}: the host has fewer bytes of it than have arrived{said}")
+            case status if status in _BUSY:
+                wait = answer.header("Retry-After")
+                asked = min(float(wait), _LONGEST_WAIT_S) if wait.isdecimal() else 0.0
+                return Interrupted(f"{url}: the host cannot answer now ({status}){said}", retry_after_s=asked)
+            case status:
+                return Refused(f"{url}: the host answers {status}{said}")
+
+    def release(self, answer: Answer) -> None:
+        """Done with `answer`; its connection is kept where the body was read to its end."""
+        kept = answer.finished
+        answer.close()
+        if not kept:
+            for origin in list(self._open):
+                self._drop(origin)
+
+    def _drop(self, origin: str) -> None:
+        connection = self._open.pop(origin, None)
+        self._sockets.pop(origin, None)
+        if connection is not None:
+            connection.close()
+
+    def abort(self) -> None:
+        """From another thread: whatever is being read breaks off."""
+        self._over = True
+        for held in list(self._sockets.values()):
+            with contextlib.suppress(OSError):  # closed already
+                held.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for origin in list(self._open):
+            self._drop(origin)
+
+
+def _reason(answer: Answer) -> str:
+    """The line in an answer that is an error, where it is our server's."""
+    import msgspec
+
+    if "json" not in answer.header("Content-Type"):
+        return ""
+    try:
+        found = msgspec.json.decode(answer.read(4096), type=dict[str, object]).get("error", "")
+    except (msgspec.MsgspecError, Interrupted):
+        return ""
+    return "".join(c for c in str(found) if c.isprintable())[:_LINE]
+
+
+def _text(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()

@@ -1,0 +1,136 @@
+"""Where a model's files are: what a static host, our server and a folder have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from airloom.deliver.client.faults import Damaged, Interrupted, Refused
+from airloom.errors import ConfigError
+
+
+class Body(Protocol):
+    """Bytes that are coming in."""
+
+    #: Position in the file of the first byte; 0 where the host would not begin later.
+    start: int
+
+    def readinto(self, into: memoryview) -> int:
+        """Put some bytes into `into`, and return how many; 0 at the end.
+
+        Raises:
+            Interrupted: the transfer broke or stalled.
+        """
+
+    def close(self) -> None:
+        """Let go of it; what was not read is not wanted."""
+
+
+class Host(Protocol):
+    """A place with a model's folder.
+
+    Attributes:
+        address: for people and for remembering keys.
+        remote: whether what comes from it is worth keeping in the cache.
+        streams: whether it answers `plan` and `stream` (docs/serving-models.md); known after the first answer.
+    """
+
+    address: str
+    remote: bool
+    streams: bool
+
+    def get(self, file: str, limit: int) -> bytes:
+        """A small file whole.
+
+        Raises:
+            Refused: it is not there, or larger than `limit`.
+            Interrupted: the transfer broke.
+        """
+
+    def body(self, file: str, start: int, nbytes: int) -> Body:
+        """The file's bytes from `start` on, of `nbytes` in all.
+
+        Raises:
+            OutOfRange, Refused, Interrupted: as the host answers.
+        """
+
+    def plan(self, demand: dict[str, Any]) -> dict[str, Any]:
+        """What our server would send (`POST plan`)."""
+
+    def stream(self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int) -> Body:
+        """The chunks that lack, back to back, from byte `start` on (`GET stream`)."""
+
+    def abort(self) -> None:
+        """Break off what is being read, from another thread; the host is not used any more."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class FolderBody:
+    """A file that is read from `start` on."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.start = start
+        self._path = path
+        self._file = path.open("rb", buffering=0)
+        self._file.seek(start)
+
+    def readinto(self, into: memoryview) -> int:
+        try:
+            return self._file.readinto(into) or 0
+        except OSError as error:
+            raise Interrupted(f"{self._path}: {error.strerror}") from None
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FolderHost:
+    """A folder on this machine."""
+
+    remote = False
+    streams = False
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ConfigError("no such folder: name a URL, or the folder that has manifest.json", where=str(folder))
+        self._folder = folder.resolve()
+        self.address = str(self._folder)
+
+    def _path(self, file: str) -> Path:
+        path = (self._folder / file).resolve()
+        if not path.is_relative_to(self._folder):
+            raise Damaged(f"{self._folder}: {file} leads out of the folder: it is not read")
+        return path
+
+    def get(self, file: str, limit: int) -> bytes:
+        path = self._path(file)
+        try:
+            with path.open("rb") as opened:
+                data = opened.read(limit + 1)
+        except OSError as error:
+            raise Refused(f"{path}: {error.strerror}") from None
+        if len(data) > limit:
+            raise Refused(f"{path}: larger than {limit} bytes")
+        return data
+
+    def body(self, file: str, start: int, nbytes: int) -> FolderBody:
+        path = self._path(file)
+        try:
+            return FolderBody(path, start)
+        except OSError as error:
+            raise Refused(f"{path}: {error.strerror}") from None
+
+    def plan(self, demand: dict[str, Any]) -> dict[str, Any]:
+        raise Refused(f"{self.address}: a folder plans nothing")
+
+    def stream(self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int) -> FolderBody:
+        raise Refused(f"{self.address}: a folder streams nothing")
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
