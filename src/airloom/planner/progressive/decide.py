@@ -1,13 +1,42 @@
-"""The plan of a delivery."""
+"""The plan of a delivery, and what other ways of doing it come to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
-from airloom.core.delivery_plan import DeliveryAsked, DeliveryPlan
+import msgspec
+
+from airloom.core.delivery_plan import (
+    DeliveryAlternative,
+    DeliveryAsked,
+    DeliveryPlan,
+    DeliveryStep,
+    DeliveryTotals,
+    Phase,
+)
 from airloom.core.profile import Profile
-from airloom.core.progressive import Manifest
-from airloom.core.topology import Topology
+from airloom.core.progressive import Configuration, Manifest
+from airloom.core.topology import Conditions, Topology
+from airloom.errors import ConfigError, Infeasible
+from airloom.planner.pareto import pareto_front
+from airloom.planner.pricing import Choices
+from airloom.planner.progressive.course import Course, Courses, Stretch
+from airloom.planner.progressive.depth_profiles import parts_of
+from airloom.planner.progressive.download import find_download
+from airloom.planner.progressive.pieces import Pieces
+from airloom.planner.progressive.places import Places
+from airloom.planner.route import chain as nominal_chain
+from airloom.units import format_joules
+
+#: Schemes of the alternatives.
+SPLIT_ONLY = "split only"
+DOWNLOAD = "download, then UE"
+DOWNLOAD_SPLIT = "download, split meanwhile"
+NO_SPLIT = "progressive, no split"
+
+#: Beyond so many, only configurations on the Pareto front are sent.
+_MANY = 16
 
 
 def plan_delivery(
@@ -15,10 +44,283 @@ def plan_delivery(
     profiles: Mapping[int, Mapping[str, Profile]],
     topology: Topology,
     asked: DeliveryAsked,
+    *,
+    conditions: Conditions | None = None,
+    choices: Choices | None = None,
+    private: Mapping[int, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> DeliveryPlan:
-    """What to send to the UE and where requests run meanwhile.
+    """What to send to the UE in which order, and where requests run meanwhile; see `course` for what is proven.
+
+    Requests come evenly, so one waits for another only where a host or link cannot keep up with them; such ways are
+    not taken. Results go before the model on links that both use. A network that the UE runs a part of is as accurate
+    as if all its weights had the UE's precision; what is in no precision on the UE is as it was trained.
 
     Args:
-        profiles: by depth, then by device id as `planner.pricing.build_problem` takes them.
+        manifest: of an artifact, or `manifest_of_table`.
+        profiles: by depth, then by device as `planner.pricing.build_problem` takes them (`depth_profiles`).
+        choices: of radio links, each MCS that they may use.
+        private: by depth, how many of the first operators stay on the UE.
+        notes: remarks to put into the plan.
+
+    Raises:
+        ConfigError: what is asked for cannot be, or a depth has no profile.
+        Infeasible: the battery leaves no way.
+        NoRoute: no path from source to sink, or from where the model is served.
     """
-    raise NotImplementedError
+    check_asked(asked, manifest, topology)
+    route = nominal_chain(topology, conditions=conditions, result_returns=True)
+    served_from = asked.served_from or topology.sink
+    download = find_download(topology, served_from, route, conditions=conditions, choices=choices)
+    pieces = Pieces(manifest)
+    lacking = sorted(set(pieces.depths) - set(profiles))
+    if lacking:
+        raise ConfigError(f"no profile of {manifest.model} at depth {lacking[0]}")
+    blocks = manifest.architecture.blocks
+    used = {depth: profiles[depth] for depth in pieces.depths}
+    parts = {depth: parts_of(next(iter(found.values())), blocks) for depth, found in used.items()}
+    places = Places(
+        pieces, used, parts, topology, route, download, asked, conditions=conditions, choices=choices, private=private
+    )
+    targets = _targets(pieces)
+    courses = Courses(pieces, places, download, asked)
+    best = courses.best(targets, asked.steps)
+    if best is None:
+        raise Infeasible(
+            f"no way keeps the battery at {format_joules(asked.battery_j or 0.0)} for {asked.horizon_s:g} s at "
+            f"{asked.requests_per_s:g} requests/s: allow more, ask less often or for less long"
+        )
+    remarks = list(notes)
+    if not best.proven:
+        remarks.append("not proven: more partial plans than are kept were equally promising")
+    if best.proven and len(targets) < len(pieces.configurations):
+        remarks.append(
+            f"{len(targets)} of {len(pieces.configurations)} configurations are on the Pareto front and were sent"
+        )
+    phases = phases_of(best, pieces, route)
+    plan = DeliveryPlan(
+        model=manifest.model,
+        asked=asked,
+        served_from=served_from,
+        way=download.devices,
+        steps=steps_of(best, pieces),
+        phases=phases,
+        totals=totals_of(best, places, asked, phases),
+        metric=manifest.metric,
+        notes=tuple(remarks),
+    )
+    return msgspec.structs.replace(plan, alternatives=_alternatives(pieces, places, courses, asked, route, targets))
+
+
+def check_asked(asked: DeliveryAsked, manifest: Manifest, topology: Topology) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name, value in (("--requests-per-s", asked.requests_per_s), ("--horizon", asked.horizon_s)):
+        if not (math.isfinite(value) and value > 0.0):
+            raise ConfigError(f"must be above 0 and finite, got {value:g}", where=name)
+    for name, limit in (("--deadline", asked.deadline_s), ("--battery", asked.battery_j)):
+        if limit is not None and not (math.isfinite(limit) and limit > 0.0):
+            raise ConfigError(f"must be above 0 and finite, got {limit:g}", where=name)
+    if asked.min_accuracy is not None and not 0.0 <= asked.min_accuracy <= 1.0:
+        raise ConfigError(f"an accuracy lies in [0, 1], got {asked.min_accuracy:g}", where="--min-accuracy")
+    if asked.steps < 1:
+        raise ConfigError(f"at least one configuration, got {asked.steps}", where="--steps")
+    known = [c for c in manifest.configurations if c.accuracy is not None]
+    if (asked.min_accuracy is not None or asked.minimize == "accuracy") and not known:
+        raise ConfigError(f"nobody measured how accurate {manifest.model} is: measure it with `airloom elastic table`")
+    if asked.min_accuracy is not None:
+        most = max(known, key=lambda c: c.accuracy or 0.0)
+        if (most.accuracy or 0.0) < asked.min_accuracy - 1e-12:
+            raise Infeasible(
+                f"no configuration of {manifest.model} is that accurate: the best, {most.name}, has "
+                f"{100 * (most.accuracy or 0.0):.1f} % where {100 * asked.min_accuracy:.1f} % is demanded"
+            )
+    ids = [device.id for device in topology.devices]
+    if asked.served_from and asked.served_from not in ids:
+        raise ConfigError(f"no device {asked.served_from!r}: there are {', '.join(ids)}", where="--served-from")
+    power = topology.device(topology.source).power
+    if (asked.battery_j is not None or asked.minimize == "energy") and not (
+        power.busy_w or power.radio_j_per_bit or power.receive_w
+    ):
+        raise ConfigError(
+            f"{topology.source} has no power figures: add `power:` to the topology", where=topology.source
+        )
+
+
+def _targets(pieces: Pieces) -> tuple[Configuration, ...]:
+    """What may be sent: everything, or of many configurations those that none other beats."""
+    everything = pieces.configurations
+    if len(everything) <= _MANY:
+        return everything
+    front = pareto_front(everything)
+    return tuple(everything[k] for k in front) if front else everything
+
+
+# --- from a course to what people read ------------------------------------------------------------------
+
+
+def on_ue(pieces: Pieces, held: frozenset[int]) -> Configuration | None:
+    """The best configuration that is complete: the most accurate, of equals or unmeasured ones the largest."""
+    there = pieces.complete(held)
+    return max(there, key=lambda c: (c.accuracy is not None, c.accuracy or 0.0, c.nbytes), default=None)
+
+
+def phases_of(course: Course, pieces: Pieces, route: tuple[str, ...]) -> tuple[Phase, ...]:
+    """Stretches in which requests run alike, joined."""
+    found: list[Phase] = []
+    for stretch in course.stretches:
+        if stretch.end_s <= stretch.start_s:
+            continue
+        complete = on_ue(pieces, stretch.held)
+        place = stretch.place
+        phase = Phase(
+            start_s=stretch.start_s,
+            end_s=stretch.end_s,
+            where=place.where,
+            depth=place.depth,
+            precision=place.precision,
+            on_ue="" if complete is None else complete.name,
+            chain=route if place.where != "none" else (),
+            stops=place.stops,
+            latency_s=place.latency_s,
+            accuracy=place.accuracy,
+            energy_j=place.energy_j,
+            nbytes=stretch.nbytes,
+            download_bps=place.download_bps if stretch.arriving else 0.0,
+        )
+        if found and _alike(found[-1], phase):
+            rate = max(found[-1].download_bps, phase.download_bps)
+            found[-1] = msgspec.structs.replace(found[-1], end_s=phase.end_s, download_bps=rate)
+        else:
+            found.append(phase)
+    return tuple(found)
+
+
+def _alike(one: Phase, other: Phase) -> bool:
+    same = ("where", "depth", "precision", "stops", "on_ue")
+    return all(getattr(one, name) == getattr(other, name) for name in same)
+
+
+def steps_of(course: Course, pieces: Pieces) -> tuple[DeliveryStep, ...]:
+    """What is sent, and what of it becomes usable on the way to another."""
+    found: list[DeliveryStep] = []
+    total = 0
+    for sent in course.sent:
+        total += sent.nbytes
+        target = sent.configuration
+        found.append(
+            DeliveryStep(
+                depth=target.depth,
+                precision=target.precision,
+                begin_s=sent.begin_s,
+                ready_s=sent.ready_s,
+                nbytes=sent.nbytes,
+                total_nbytes=total,
+                accuracy=target.accuracy,
+            )
+        )
+    names = {step.name for step in found}
+    for stretch in course.stretches:
+        place = stretch.place
+        name = f"{place.depth}/{place.precision}"
+        if place.where == "ue" and name not in names:
+            names.add(name)
+            found.append(
+                DeliveryStep(
+                    depth=place.depth,
+                    precision=place.precision,
+                    begin_s=stretch.start_s,
+                    ready_s=stretch.start_s,
+                    nbytes=0,
+                    total_nbytes=stretch.nbytes,
+                    accuracy=place.accuracy,
+                )
+            )
+    return tuple(sorted(found, key=lambda step: (step.ready_s, step.total_nbytes)))
+
+
+def totals_of(course: Course, places: Places, asked: DeliveryAsked, phases: Sequence[Phase]) -> DeliveryTotals:
+    """Sums over the horizon. A request that nothing answers yet waits for what comes, as far as its deadline lets it.
+
+    What queues up meanwhile, and is then answered one after the other, is not counted.
+    """
+    answered = seconds = right = 0.0
+    known = True
+    first = float("inf")
+    waiting: list[Stretch] = []
+    for stretch in course.stretches:
+        place, length = stretch.place, stretch.end_s - stretch.start_s
+        if place.where == "none":
+            waiting.append(stretch)
+            continue
+        if length <= 0.0:
+            continue
+        first = min(first, stretch.start_s + place.latency_s)
+        here = length
+        seconds += length * place.latency_s
+        for gap in waiting:
+            # Those of the last `room` seconds before now are still waiting.
+            room = float("inf") if asked.deadline_s is None else asked.deadline_s - place.latency_s
+            begin = max(gap.start_s, stretch.start_s - room)
+            if begin < gap.end_s:
+                span = gap.end_s - begin
+                here += span
+                seconds += span * (place.latency_s + stretch.start_s - (begin + gap.end_s) / 2.0)
+        waiting = []
+        answered += here
+        if place.accuracy is None:
+            known = False
+        else:
+            right += here * place.accuracy
+    own = next((phase.start_s for phase in phases if phase.where == "ue"), float("inf"))
+    return DeliveryTotals(
+        latency_s=seconds / answered if answered else float("inf"),
+        accuracy=right / answered if known and answered else None,
+        answered=min(answered / asked.horizon_s, 1.0),
+        nbytes=round(course.nbytes),
+        energy_j=course.energy_j if places.has_power else None,
+        first_s=first,
+        own_s=own,
+    )
+
+
+def _alternatives(
+    pieces: Pieces,
+    places: Places,
+    courses: Courses,
+    asked: DeliveryAsked,
+    route: tuple[str, ...],
+    targets: Sequence[Configuration],
+) -> tuple[DeliveryAlternative, ...]:
+    """The same requests served in other ways; what the battery forbids is left out of it."""
+    free = msgspec.structs.replace(asked, battery_j=None)
+    ordinary = places.whole(pieces.depths[-1])
+    alone = Courses(pieces, places, courses.download, free, split=False)
+    both = Courses(pieces, places, courses.download, free)
+    found: list[tuple[str, Course | None]] = [(SPLIT_ONLY, both.along(()))]
+    if ordinary is not None and places.download.links:
+        # A model that is not progressive has one depth, and nothing of it runs before all is there.
+        only = places.of(ordinary)
+        waits = Courses(only.pieces, only, courses.download, free, split=False, ordinary=True)
+        meanwhile = Courses(only.pieces, only, courses.download, free, ordinary=True)
+        found += [(DOWNLOAD, waits.along((ordinary,))), (DOWNLOAD_SPLIT, meanwhile.along((ordinary,)))]
+    if places.download.links:
+        found.append((NO_SPLIT, alone.best(targets, asked.steps)))
+    alternatives = []
+    for scheme, course in found:
+        if course is None:
+            continue
+        totals = totals_of(course, places, asked, phases_of(course, pieces, route))
+        within = asked.battery_j is None or course.energy_j <= asked.battery_j * (1 + 1e-9)
+        alternatives.append(
+            DeliveryAlternative(
+                scheme=scheme,
+                totals=totals,
+                steps=steps_of(course, pieces),
+                kept=within and totals.answered >= 1.0 - 1e-9,
+            )
+        )
+    return tuple(alternatives)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from airloom.core.depth import block_modules
 from airloom.core.graph import ModelGraph
 from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
 from airloom.core.progressive import Manifest
@@ -20,7 +21,8 @@ def operators_of_blocks(profile: Profile, blocks: Sequence[str]) -> tuple[tuple[
     """
     found = []
     for block in blocks:
-        inside = tuple(k for k, op in enumerate(profile.operators) if op.name.startswith(f"{block}."))
+        paths = tuple(f"{path}." for path in block_modules(block))
+        inside = tuple(k for k, op in enumerate(profile.operators) if op.name.startswith(paths))
         if not inside:
             raise ProfileMismatch(
                 f"profile of {profile.model}: no operator is in block {block}: profile the progressive model itself"
@@ -44,7 +46,9 @@ def depth_profiles(
     """
     blocks = manifest.architecture.blocks
     if len(blocks) != manifest.order.num_blocks:
-        raise ConfigError(f"{manifest.model}: {len(blocks)} blocks have names, the order has {manifest.order.num_blocks}")
+        raise ConfigError(
+            f"{manifest.model}: {len(blocks)} blocks have names, the order has {manifest.order.num_blocks}"
+        )
     inside = operators_of_blocks(profile, blocks) if operators is None else operators
     found: dict[int, Profile] = {}
     for depth in manifest.order.depths:
@@ -52,6 +56,22 @@ def depth_profiles(
         gone = {k for block, members in enumerate(inside) if block not in kept for k in members}
         found[depth] = without(profile, gone)
     return found
+
+
+def parts_of(profile: Profile, blocks: Sequence[str]) -> tuple[int, ...]:
+    """For each operator of a depth's profile the part whose weights it reads: 0 the base, 1 + k block k, -1 none.
+
+    A profile without weights, such as one written by hand, is taken to need its part in every operator.
+    """
+    inside = [tuple(f"{path}." for path in block_modules(block)) for block in blocks]
+    reads = {k for weight in profile.weights for k in weight.operators}
+    found = []
+    for k, op in enumerate(profile.operators):
+        if profile.weights and k not in reads:
+            found.append(-1)
+            continue
+        found.append(next((1 + b for b, paths in enumerate(inside) if op.name.startswith(paths)), 0))
+    return tuple(found)
 
 
 def without(profile: Profile, gone: set[int]) -> Profile:
@@ -92,7 +112,8 @@ def profile_of_graph(profile: Profile, graph: ModelGraph) -> Profile:
             known.get(op.name, OperatorCost(name=op.name, compute_s=least, macs=op.macs)) for op in graph.operators
         ),
         cuts=tuple(
-            CutSize(tensors=live, tensor_nbytes=tuple(graph.tensors[t].nbytes for t in live)) for live in graph.live_sets
+            CutSize(tensors=live, tensor_nbytes=tuple(graph.tensors[t].nbytes for t in live))
+            for live in graph.live_sets
         ),
         output_nbytes=tuple(graph.tensors[t].nbytes for t in graph.outputs),
         weights=tuple(

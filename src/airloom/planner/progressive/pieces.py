@@ -36,7 +36,9 @@ def manifest_of_table(table: DepthTable) -> Manifest:
     precisions = dict.fromkeys(c.precision for c in table.configurations)
     for precision in precisions:
         if precision not in whole:
-            raise ConfigError(f"the table of {table.model} has {precision} at some depths, but not at all {full} blocks")
+            raise ConfigError(
+                f"the table of {table.model} has {precision} at some depths, but not at all {full} blocks"
+            )
     anyone = next(iter(whole.values()))
     base = anyone.parameters - sum(block.parameters for block in table.blocks)
     if base < 0:
@@ -94,6 +96,8 @@ class Pieces:
         self.configurations = tuple(sorted(manifest.configurations, key=lambda c: c.nbytes))
         self._at = {(c.part, c.encoding, c.depth): k for k, c in enumerate(manifest.chunks)}
         self._rows = {(c.depth, c.precision): c for c in manifest.configurations}
+        self._needs = {(c.depth, c.precision): manifest.chunks_of(c) for c in manifest.configurations}
+        self._sets = {key: frozenset(chunks) for key, chunks in self._needs.items()}
 
     @functools.cached_property
     def precisions(self) -> tuple[str, ...]:
@@ -110,7 +114,11 @@ class Pieces:
 
     def needs(self, configuration: Configuration) -> tuple[int, ...]:
         """Chunks in order of arrival."""
-        return self.manifest.chunks_of(configuration)
+        return self._needs[configuration.depth, configuration.precision]
+
+    def complete(self, held: frozenset[int]) -> tuple[Configuration, ...]:
+        """The configurations of which every chunk is there."""
+        return tuple(c for c in self.configurations if self._sets[c.depth, c.precision] <= held)
 
     def size(self, chunks: Iterable[int]) -> int:
         return sum(self.nbytes[k] for k in chunks)
