@@ -20,11 +20,11 @@ from airloom.deliver.signing import SIGNATURE_BYTES, verify
 from airloom.errors import ConfigError, ManifestError
 
 __all__ = [
-    "GRAPH_FILE",
     "MANIFEST_FILE",
     "MAX_CHUNK_BYTES",
     "MAX_GRAPH_BYTES",
     "MAX_MANIFEST_BYTES",
+    "PUBLIC_FILE",
     "SIGNATURE_BYTES",
     "SIGNATURE_FILE",
     "check_manifest",
@@ -33,7 +33,9 @@ __all__ = [
     "read_manifest",
 ]
 
-MANIFEST_FILE, SIGNATURE_FILE, GRAPH_FILE = "manifest.json", "manifest.sig", "graph.json"
+MANIFEST_FILE, SIGNATURE_FILE = "manifest.json", "manifest.sig"
+#: The public key that the manifest is signed with, for whoever takes the key that comes with a model.
+PUBLIC_FILE = "manifest.pub"
 MAX_MANIFEST_BYTES = 8 * 2**20
 _MAX_LINE = 400
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")

@@ -19,7 +19,7 @@ _MAX_PATH = 240
 _MAX_SECONDS = 1e6
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # path of a module, or of a run of them: features.11-13
 _OPTION = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _INPUT = re.compile(r"[1-9][0-9]{0,8}(?:x[1-9][0-9]{0,8}){0,15}:[a-z][a-z0-9]{1,15}")
 _CHUNK_FILE = re.compile(r"chunks/[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
@@ -124,7 +124,7 @@ def _wrong_configurations(manifest: Manifest) -> Wrong:
     depths = frozenset(manifest.order.depths)
     with_statistics = any(chunk.encoding == STATISTICS for chunk in manifest.chunks)
     arrival = (0, *(1 + k for k in manifest.order.arrival))
-    weights = list(itertools.accumulate((manifest.parts[p].parameters for p in arrival)))
+    weights = list(itertools.accumulate(manifest.parts[p].parameters for p in arrival))
     totals: dict[str, list[float]] = {}
     seen: set[tuple[int, str]] = set()
     before = 0

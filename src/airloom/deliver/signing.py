@@ -2,7 +2,7 @@
 
 The signature is over a fixed prefix and the exact bytes of `manifest.json`, so that a signature made for anything else
 can never pass for one, and nobody has to agree on how JSON is written. A client pins the public key: it is 32 bytes,
-written `ed25519:BASE64` or as a PEM file.
+written `ed25519:BASE64`, as 64 hex digits or as a PEM file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -23,30 +24,31 @@ from airloom.files import read_bytes, write_aside
 SIGNATURE_BYTES = 64
 _PREFIX = b"airloom progressive manifest v1\x00"
 _TEXT = "ed25519:"
-PRIVATE_FILE, PUBLIC_FILE = "key.pem", "key.pub.pem"
+_DIGITS = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def make_keys(folder: Path, *, name: str = "key") -> Ed25519PrivateKey:
-    """A new key pair: `NAME.pem`, for the owner's eyes only, and `NAME.pub.pem`.
+def make_keys(path: Path) -> tuple[Path, Path]:
+    """A new key pair: the private one in `PATH.key`, for the owner's eyes only, and the public one in `PATH.pub`.
 
     Raises:
         ConfigError: one of the files is there already; keys are never overwritten.
     """
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    for path in (private, public):
-        if path.exists():
-            raise ConfigError("there is a key already, and it is not overwritten: take another folder", where=str(path))
+    private, public = path.with_name(f"{path.name}.key"), path.with_name(f"{path.name}.pub")
+    for file_path in (private, public):
+        if file_path.exists():
+            why = "there is a key already, and keys are not overwritten: take another name"
+            raise ConfigError(why, where=str(file_path))
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # O_EXCL: whoever was faster keeps the key; 0600 from the first byte on.
         with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
         write_aside(public, public_pem(key.public_key()))
     except OSError as error:
-        raise ConfigError(f"cannot write: {error.strerror}", where=str(error.filename or folder)) from None
-    return key
+        raise ConfigError(f"cannot write: {error.strerror}", where=str(error.filename or path)) from None
+    return private, public
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
@@ -67,11 +69,13 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def read_public_key(text: str | Path) -> Ed25519PublicKey:
-    """A public key: `ed25519:BASE64`, or the path of a PEM file.
+    """A public key: `ed25519:BASE64`, 64 hex digits, or the path of a PEM file or of one with such a line.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: none of these.
     """
+    if isinstance(text, str) and _DIGITS.fullmatch(text):
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
     if isinstance(text, str) and text.startswith(_TEXT):
         try:
             return Ed25519PublicKey.from_public_bytes(base64.b64decode(text.removeprefix(_TEXT), validate=True))

@@ -23,11 +23,11 @@ def part_names(elastic: ElasticModel) -> tuple[str, ...]:
 
 
 def part_arrays(elastic: ElasticModel) -> tuple[dict[str, Array], ...]:
-    """Weights and buffers of the base and of each block, by their names in the state dict of `elastic.module`.
+    """Weights and buffers of the base and of each block, by their names in its state dict.
 
-    Means and variances that each depth has of its own are in no part: `statistics_arrays` has them.
+    Running means and variances are in no part: they differ from depth to depth, and `statistics_arrays` has them.
     """
-    state = elastic.module.state_dict()
+    state = elastic.state_dict()
     own = {name for depth in elastic.order.depths for name in elastic.statistics(depth)}
     return tuple({name: _array(state[name]) for name in keys if name not in own} for keys in elastic.part_keys())
 

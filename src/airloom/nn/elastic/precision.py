@@ -54,10 +54,10 @@ class Arrivals:
         for part in self._decoded(precision):
             weights |= part.arrays
         # `num_batches_tracked`, which only training reads, does not travel.
-        state = elastic.module.state_dict()
-        elastic.module.load_state_dict(state | {name: _tensor(array) for name, array in weights.items()})
+        elastic.load_state_dict(elastic.state_dict() | {name: _tensor(array) for name, array in weights.items()})
         for depth, (_, arrays) in self._statistics.items():
-            elastic.load_statistics(depth, {name: _tensor(array) for name, array in arrays.items()})
+            came = {name: _tensor(array) for name, array in arrays.items()}
+            elastic.load_statistics(depth, elastic.statistics(depth) | came)
 
     def _decoded(self, precision: str) -> Sequence[PartArrays]:
         encodings = encodings_of(precision)

@@ -6,7 +6,7 @@
 | `fp16` | float16 | float16 or float32 | half a unit in float16's last place |
 | `int8` | int8, a float32 scale for each channel | float16 or float32 | half a step: max / 254 of its channel |
 | `bits-K` | K of 16 bits, a bfloat16 scale for each channel | float16 or float32 | half a step: about max / 2**K |
-| `statistics` | | float16 or float32 | as the rest |
+| `statistics` | | float32 | every bit |
 
 *The rest*: biases, normalisation, and whatever has fewer than eight weights for each channel, the first axis. It is
 little, and accuracy hangs on it, so float16 is used only where each number of a tensor keeps eleven significant bits
@@ -63,16 +63,13 @@ class PartArrays:
         return {name: array.shape for name, array in self.arrays.items()}
 
 
-def encode_part(
-    arrays: Mapping[str, Array], encoding: str, *, labels: Mapping[str, str] | None = None, exact: bool = False
-) -> bytes:
+def encode_part(arrays: Mapping[str, Array], encoding: str, *, labels: Mapping[str, str] | None = None) -> bytes:
     """One chunk of a part.
 
     Args:
         arrays: by name; floating point of any width (bfloat16 as float32), integers, truth values.
         encoding: one of `core.progressive.PRECISIONS`, or `statistics`.
         labels: what the file is said to be; decoding asks for the same.
-        exact: keep the rest in float32 throughout.
 
     Raises:
         ConfigError: a weight that is no finite number, or a type or name that no file can hold.
@@ -116,7 +113,7 @@ def encode_part(
             bfloat16 = frozenset({_SCALES})
     if coded:
         metadata["codes"] = write_layout({n: a.shape for n, a in coded.items()})
-    for key, place, group in _rest({n: a for n, a in floats.items() if n not in coded}, exact):
+    for key, place, group in _rest({n: a for n, a in floats.items() if n not in coded}, exact=encoding == STATISTICS):
         shapes = {n: a.shape for n, a in group.items()}
         metadata[key] = write_layout(shapes)
         tensors[place] = np.concatenate([group[n].reshape(-1) for n, _ in arranged(shapes)])
@@ -234,7 +231,7 @@ def _fits_half(array: Array, *, coded: bool) -> bool:
     return coded or not bool(((size > 0) & (size < 2.0**-14)).any())
 
 
-def _rest(floats: Mapping[str, Array], exact: bool) -> list[tuple[str, str, dict[str, Array]]]:
+def _rest(floats: Mapping[str, Array], *, exact: bool) -> list[tuple[str, str, dict[str, Array]]]:
     half = {n: a.astype(np.float16) for n, a in floats.items() if not exact and _fits_half(a, coded=False)}
     single = {n: a for n, a in floats.items() if n not in half}
     groups = (("half", _HALF, half), ("single", _SINGLE, single))
