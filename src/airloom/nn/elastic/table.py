@@ -9,16 +9,29 @@ measured once a depth.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from airloom.core.progressive import PRECISIONS, Configuration, DepthTable
+import numpy as np
+import torch
+
+from airloom.core.progressive import PRECISIONS, Configuration, DepthTable, encodings_of
+from airloom.core.value import digest
+from airloom.errors import ConfigError
+from airloom.nn.elastic.latency import measure_latencies
+from airloom.nn.elastic.model import ElasticModel
+from airloom.nn.elastic.parts import part_arrays, statistics_arrays
+from airloom.nn.elastic.precision import Arrivals
 from airloom.nn.tolerance.samples import Samples
-from airloom.nn.tolerance.score import Score, top1
+from airloom.nn.tolerance.score import Score, judged, top1
+from airloom.planner.pareto import pareto_front
+
+#: Samples in one pass unless another number is asked for.
+DEFAULT_BATCH = 125
 
 
 def measure_table(
-    elastic: Any,
+    elastic: ElasticModel,
     samples: Samples,
     *,
     model: str,
@@ -26,7 +39,7 @@ def measure_table(
     precisions: Sequence[str] = PRECISIONS,
     score: Score = top1,
     metric: str = "top-1",
-    batch: int = 125,
+    batch: int = DEFAULT_BATCH,
     threads: int = 1,
     torch_device: str = "cpu",
     latency_seconds: float = 1.0,
@@ -37,19 +50,145 @@ def measure_table(
     """Measure every depth in every precision.
 
     Args:
-        elastic: an `ElasticModel` with the statistics of each of `depths` in it; as it was afterwards.
+        elastic: with the statistics of each of `depths`; it stays as it is.
         samples: test samples, row k of each input is sample k.
-        model: its name in the table.
+        model: its name in the table, and in the chunks whose bytes are counted.
         depths: of `elastic.order.depths`; None for all.
         precisions: some of `PRECISIONS`.
         score: how right an answer is; `metric` is its name.
         batch: samples in one pass.
-        latency_seconds: for how long each depth is timed, at a batch of one; 0 leaves latency out.
-        known: configurations measured before with the same weights and samples: not measured again.
+        threads: torch's.
+        latency_seconds: for how long each depth is timed, one sample at a time; 0 leaves latency out.
+        known: configurations measured before under the same `settings_digest`: not measured again.
         finished: called with every configuration as it is measured.
-        advance: called after every pass with how many samples it had; `num_samples` says how many will come.
+        advance: called after every pass with how many samples it had, `num_evaluations` in all.
 
     Raises:
-        ConfigError: no such depth or precision, or a score that is none.
+        ConfigError: no such depth or precision, no samples, or a score that is none.
     """
-    raise NotImplementedError
+    chosen = chosen_depths(elastic, depths)
+    wanted = chosen_precisions(precisions)  # ascending bits, so that each takes only its own plane
+    if not len(samples):
+        raise ConfigError("no samples: accuracy is a mean over samples")
+    if batch < 1:
+        raise ConfigError(f"a batch is at least 1, got {batch}")
+    found = {c.name: c for c in known}
+    one = tuple(torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.inputs)
+    timing = measure_latencies(
+        elastic, one, chosen, threads=threads, torch_device=torch_device, seconds=latency_seconds
+    )
+    arrivals = Arrivals(elastic, model)
+    copied = copy.deepcopy(elastic).eval().to(torch_device)
+    for precision in wanted:
+        missing = [depth for depth in chosen if f"{depth}/{precision}" not in found]
+        if missing:
+            arrivals.put(copied, precision)
+        for depth in missing:
+            configuration = Configuration(
+                depth=depth, precision=precision, nbytes=arrivals.nbytes(depth, precision),
+                parameters=num_parameters(elastic, depth), macs=timing.macs[depth],
+                accuracy=measure_accuracy(
+                    copied, samples, depth, score=score, batch=batch, threads=threads, advance=advance
+                ),
+                latency_s=timing.latency_s.get(depth),
+            )  # fmt: skip
+            found[configuration.name] = configuration
+            if finished is not None:
+                finished(configuration)
+    rows = tuple(found[f"{depth}/{precision}"] for precision in wanted for depth in chosen)
+    return DepthTable(
+        model=model, blocks=elastic.blocks, order=elastic.order, configurations=rows, front=pareto_front(rows),
+        metric=metric, device=timing.device, samples=len(samples),
+    )  # fmt: skip
+
+
+def measure_accuracy(
+    elastic: ElasticModel,
+    samples: Samples,
+    depth: int,
+    *,
+    score: Score = top1,
+    batch: int = DEFAULT_BATCH,
+    threads: int = 1,
+    advance: Callable[[int], None] | None = None,
+) -> float:
+    """Mean score of `elastic` at `depth`, with the weights that it has, where they are.
+
+    Raises:
+        ConfigError: no such depth, or a score that is none.
+    """
+    place = next(elastic.parameters()).device
+    total = 0.0
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), elastic.at(depth):
+            for start in range(0, len(samples), batch):
+                rows = slice(start, start + batch)
+                inputs = [torch.from_numpy(np.ascontiguousarray(array[rows])).to(place) for array in samples.inputs]
+                scores = judged(score, elastic(*inputs), samples.labels[rows])
+                total += float(scores.sum())
+                if advance is not None:
+                    advance(len(scores))
+    finally:
+        torch.set_num_threads(before)
+    return total / len(samples)
+
+
+def num_parameters(elastic: ElasticModel, depth: int) -> int:
+    """Weights in the base and the blocks that run at `depth`; running statistics are none."""
+    left_out = set(elastic.blocks) - set(elastic.running(depth))
+    return sum(p.numel() for p in elastic.parameters()) - sum(block.parameters for block in left_out)
+
+
+def chosen_depths(elastic: ElasticModel, depths: Iterable[int] | None) -> tuple[int, ...]:
+    """The depths to measure, ascending.
+
+    Raises:
+        ConfigError: one that the model does not have, or none at all.
+    """
+    if depths is None:
+        return elastic.order.depths
+    chosen = tuple(sorted(set(depths)))
+    for depth in chosen:
+        elastic.order.check(depth)
+    if not chosen:
+        raise ConfigError("no depth to measure")
+    return chosen
+
+
+def chosen_precisions(precisions: Iterable[str]) -> tuple[str, ...]:
+    """The precisions to measure, in the order of `PRECISIONS`.
+
+    Raises:
+        ConfigError: one that there is not, or none at all.
+    """
+    asked = set(precisions)
+    for precision in sorted(asked):
+        encodings_of(precision)
+    if not asked:
+        raise ConfigError("no precision to measure")
+    return tuple(p for p in PRECISIONS if p in asked)
+
+
+def num_evaluations(samples: Samples, depths: int, precisions: int, known: int = 0) -> int:
+    """Samples that will be run in all, where `known` configurations are measured already."""
+    return len(samples) * (depths * precisions - known)
+
+
+def settings_digest(
+    elastic: ElasticModel, samples: Samples, *, model: str, metric: str, batch: int, threads: int, torch_device: str
+) -> str:
+    """What a configuration's figures follow from, its depth and precision apart.
+
+    Weights and statistics, samples, how they are judged and where: with another of these, what was measured is
+    measured again.
+    """
+    parts = [model, metric, str(batch), str(threads), torch_device, samples.digest, repr(elastic.order)]
+    weights = [arrays[name].tobytes() for arrays in part_arrays(elastic) for name in sorted(arrays)]
+    statistics = [
+        array.tobytes()
+        for depth in elastic.order.depths
+        for _, array in sorted(statistics_arrays(elastic, depth).items())
+    ]
+    return digest(*(part.encode() for part in parts), *weights, *statistics)
