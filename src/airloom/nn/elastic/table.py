@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 import numpy as np
 import torch
 
@@ -95,7 +96,12 @@ def measure_table(
             found[configuration.name] = configuration
             if finished is not None:
                 finished(configuration)
-    rows = tuple(found[f"{depth}/{precision}"] for precision in wanted for depth in chosen)
+    rows = tuple(
+        # What was measured before was timed before: all depths are timed together.
+        msgspec.structs.replace(found[f"{depth}/{precision}"], latency_s=timing.latency_s.get(depth))
+        for precision in wanted
+        for depth in chosen
+    )
     return DepthTable(
         model=model, blocks=elastic.blocks, order=elastic.order, configurations=rows, front=pareto_front(rows),
         metric=metric, device=timing.device, samples=len(samples),
