@@ -73,7 +73,7 @@ def load_artifact(folder: Path) -> Captured:
     except RecursionError:
         raise ConfigError("nested too deep", where=where) from None
     check_graph(file.graph, where=where)
-    _check_structure(file.structure, len(file.graph.outputs), where)
+    check_structure(file.structure, len(file.graph.outputs), where)
     if file.graph.digest != file.graph_digest:
         raise ProfileMismatch(f"{where}: the graph's digest is {file.graph.digest}, not {file.graph_digest[:80]}")
     state = _load_weights(folder, file, where)
@@ -102,10 +102,15 @@ def _load_weights(folder: Path, file: ArtifactFile, where: str) -> dict[str, Ten
     return state
 
 
-def _check_structure(structure: Structure, num_outputs: int, where: str) -> None:
+def check_structure(structure: Structure, num_outputs: int, where: str) -> None:
+    """Refuse the form of a result that a graph of `num_outputs` results cannot have.
+
+    Raises:
+        ConfigError: names the place.
+    """
     if structure.kind == "tensor" and not 0 <= structure.tensor < num_outputs:
         raise ConfigError(f"result {structure.tensor} of {num_outputs}", where=f"{where}: $.structure")
     if structure.kind == "dict" and len(structure.keys) != len(structure.items):
         raise ConfigError("a dict has as many keys as items", where=f"{where}: $.structure")
     for item in structure.items:
-        _check_structure(item, num_outputs, where)
+        check_structure(item, num_outputs, where)
