@@ -45,6 +45,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "rcnn": rcnn,
 }
 
+#: Before the names of tensors that a weights file has beside those of its network (`nn.elastic.files`).
+BESIDE = "elastic:"
+
 
 def _factory(name: str) -> Callable[..., nn.Module]:
     try:
@@ -117,6 +120,8 @@ def weights_record(name: str, *, elastic: bool = False) -> dict[str, Any] | None
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Load the safetensors file into `model`, in the model's own precision; returns `model`.
 
+    What an elastic model has beside the network's weights (`BESIDE`) is left aside.
+
     Raises:
         ConfigError: no such file, not safetensors, or the weights of another network.
     """
@@ -127,6 +132,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         raise ConfigError(f"cannot read: {error.strerror or error}", where=where) from None
     except safetensors.SafetensorError as error:
         raise ConfigError(f"not safetensors: {error}", where=where) from None
+    found = {key: tensor for key, tensor in found.items() if not key.startswith(BESIDE)}
     wanted = model.state_dict()
     for key in sorted(wanted.keys() ^ found.keys()):
         problem = "lacks" if key in wanted else "has an unknown"

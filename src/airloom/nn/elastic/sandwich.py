@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from airloom.core.training import LossName
+from airloom.nn.elastic.model import ElasticModel
 from airloom.nn.elastic.recipe import Recipe, Soft
 from airloom.nn.training.loss import LOSSES
-
-if TYPE_CHECKING:
-    from airloom.nn.elastic.model import ElasticModel
 
 
 def soft_loss(output: Tensor, taught: Tensor, loss: LossName, temperature: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from airloom.core.training import LossName
+from airloom.nn.elastic.model import ElasticModel
 from airloom.nn.training.loss import LOSSES
-
-if TYPE_CHECKING:
-    from airloom.nn.elastic.model import ElasticModel
 
 
 def score(

@@ -1,6 +1,6 @@
 """Training an elastic network: each step runs, and updates, the blocks of the depths that it draws and no others.
 
-    model = ElasticModel(zoo.build("resnet20"), zoo.example_inputs("resnet20", batch=2))
+    model = elastic(zoo.build("resnet20", "random"), zoo.example_inputs("resnet20", batch=2))
     trained = train_elastic(model, [pictures], labels, Recipe(policy=FullOrLess(full=0.5), epochs=30))
 
 Everything random follows from the seed, the epoch and the step, so a training that goes on from a checkpoint ends
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,19 +26,18 @@ from torch import Tensor, nn
 from airloom.core.graph import TensorSpec
 from airloom.errors import ConfigError
 from airloom.nn.elastic.augment import crop_flip, is_pictures
+from airloom.nn.elastic.model import ElasticModel
 from airloom.nn.elastic.progress import Epoch, TrainingProgress, load_progress, save_progress
 from airloom.nn.elastic.recipe import Recipe
 from airloom.nn.elastic.sandwich import accumulate_gradients
 from airloom.nn.elastic.scoring import score
+from airloom.nn.elastic.statistics import recalibrate
 from airloom.nn.program import DTYPE_NAMES
 from airloom.nn.source import first_line
 from airloom.nn.training.batches import Deal, checked_labels
 from airloom.nn.training.loss import labels_for
 from airloom.nn.training.optimiser import make_optimiser
 from airloom.planner.depths import draw_between, draw_depths
-
-if TYPE_CHECKING:
-    from airloom.nn.elastic.model import ElasticModel
 
 Array = NDArray[Any]
 #: One array for each input, and labels.
@@ -156,6 +155,8 @@ class _Run:
         where: str,
     ) -> None:
         self.model, self.recipe, self.device = model.to(device), recipe, device
+        # While depths take turns there is one set of running statistics; each depth gets its own in the end.
+        model.share_statistics()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None if teacher is None else teacher.to(device).eval().requires_grad_(False)
@@ -259,6 +260,7 @@ class _Run:
 
     def score(self, tested: Samples, depths: Sequence[int]) -> None:
         """Add scores to the epoch that has just ended; training goes on as if nobody had looked."""
+        self.model.set_depth(self.model.order.num_blocks)
         model = copy.deepcopy(self.model)
         self._made_ready(model, tuple(depths) or model.order.depths)
         self._scored(model, tested, depths)
@@ -268,7 +270,7 @@ class _Run:
         self._made_ready(self.model, self.model.order.depths)
         if tested is not None:
             self._scored(self.model, tested, depths)
-        self.model.eval()
+        self.model.eval().set_depth(self.model.order.num_blocks)
 
     def _scored(self, model: ElasticModel, tested: Samples, depths: Sequence[int]) -> None:
         wanted = tuple(depths) or model.order.depths
@@ -284,11 +286,9 @@ class _Run:
                     if name in self.ema:
                         weight.copy_(self.ema[name])
         if self.recipe.recalibrate:
-            from airloom.nn.elastic.statistics import recalibrate
-
             # Pictures as they are: that is what will be asked about.
             batches = [
-                [self._placed(array) for array in self.deal(k)[0]]
+                tuple(self._placed(array) for array in self.deal(k)[0])
                 for k in range(min(self.recipe.recalibrate, self.deal.per_pass))
             ]
             recalibrate(model, batches, depths)
