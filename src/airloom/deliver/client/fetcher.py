@@ -119,19 +119,51 @@ class Fetcher:
         index = wanted[0]
         chunk = self._manifest.chunks[index]
         try:
-            if part.lacks:
-                body = self._host.body(chunk.file, part.at, chunk.nbytes)
-                try:
-                    self._skip(body, part.at - body.start)
-                    self._fill(part, body)
-                    self._end(body, chunk)
-                finally:
-                    body.close()
+            self._complete(part, chunk.file)
             self._finish(index, part)
         finally:
             part.close()
         wanted.popleft()
         yield index, part.data
+
+    def file(self, file: str, nbytes: int, sha256: str) -> bytes | bytearray:
+        """A file of the manifest that is no chunk, verified; kept in the cache as chunks are.
+
+        Raises:
+            as `bring`.
+        """
+        data = None if self._cache is None else self._cache.read(sha256, nbytes)
+        if data is not None:
+            return data
+        self._last_byte_s = time.monotonic()
+        wrong = False
+        while True:
+            self._check()
+            part = (None if self._cache is None else self._open(sha256, nbytes)) or Partial(sha256, nbytes)
+            try:
+                self._complete(part, file)
+                if self._kept(part):
+                    return part.data
+                line = f"{self._host.address}/{file}: its bytes are not those of the signed manifest"
+                if wrong:
+                    raise Damaged(line)
+                wrong = True
+                self._broke(f"{line}; again from the beginning")
+            except Interrupted as error:
+                self._wait(error)
+            finally:
+                part.close()
+
+    def _complete(self, part: Partial, file: str) -> None:
+        """Fetch what lacks of a file."""
+        if part.lacks:
+            body = self._host.body(file, part.at, part.nbytes)
+            try:
+                self._skip(body, part.at - body.start)
+                self._fill(part, body)
+                self._end(body, file, part.nbytes)
+            finally:
+                body.close()
 
     def _streamed(
         self, first: Partial, wanted: deque[int], path: Sequence[Configuration]
@@ -206,14 +238,25 @@ class Fetcher:
             self._took(got)
             count -= got
 
-    def _end(self, body: Body, chunk: Chunk) -> None:
-        """Nothing may follow a chunk's last byte.
+    def _end(self, body: Body, file: str, nbytes: int) -> None:
+        """Nothing may follow a file's last byte.
 
         Raises:
             Damaged: something does.
         """
         if body.readinto(memoryview(bytearray(1))):
-            raise Damaged(f"{self._host.address}/{chunk.file}: longer than the {chunk.nbytes} bytes of the manifest")
+            raise Damaged(f"{self._host.address}/{file}: longer than the {nbytes} bytes of the manifest")
+
+    def _kept(self, part: Partial) -> bool:
+        """Whether the bytes are the digest's; then they are in the cache, else forgotten."""
+        try:
+            if part.finish():
+                return True
+            part.restart()
+        except OSError as error:
+            assert self._cache is not None  # only a cache writes
+            raise disk_fault(error, self._cache.folder, 0) from None
+        return False
 
     def _finish(self, index: int, part: Partial) -> None:
         """Verify and keep the chunk; what is not the manifest's is fetched once more, then given up.
@@ -221,13 +264,8 @@ class Fetcher:
         Raises:
             Interrupted, Damaged.
         """
-        try:
-            if part.finish():
-                return
-            part.restart()
-        except OSError as error:
-            assert self._cache is not None  # only a cache writes
-            raise disk_fault(error, self._cache.folder, 0) from None
+        if self._kept(part):
+            return
         chunk = self._manifest.chunks[index]
         line = f"{self._host.address}/{chunk.file}: its bytes are not those of the signed manifest"
         self._count(index, line)
@@ -248,9 +286,12 @@ class Fetcher:
             self._wrong[index] = 0  # whoever asks again later gets two tries again
             raise Damaged(f"{line}: damaged, or of another model; what runs goes on running")
 
+    def _open(self, sha256: str, nbytes: int) -> Partial | None:
+        return None if self._cache is None else self._cache.partial(sha256, nbytes)
+
     def _try_partial(self, index: int) -> Partial | None:
         chunk = self._manifest.chunks[index]
-        return None if self._cache is None else self._cache.partial(chunk.sha256, chunk.nbytes)
+        return self._open(chunk.sha256, chunk.nbytes)
 
     def _partial(self, index: int) -> Partial | None:
         """The chunk's part, locked; None where another process made it whole meanwhile.

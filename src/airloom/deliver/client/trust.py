@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from airloom.core.progressive import Manifest
 from airloom.deliver.client.faults import Refused, Untrusted, disk_fault
 from airloom.deliver.client.host import Host
-from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE, open_manifest
+from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, PUBLIC_FILE, SIGNATURE_FILE, open_manifest
 from airloom.deliver.signing import (
-    PUBLIC_FILE,
     SIGNATURE_BYTES,
     fingerprint,
     parse_public_key,
@@ -164,6 +163,6 @@ def _offered(host: Host) -> Ed25519PublicKey:
 
 def _changed(address: str, before: str, now: str) -> Untrusted:
     return Untrusted(
-        f"{address}: its key was {fingerprint(read_public_key(before))} and is {fingerprint(read_public_key(now))} now: "
+        f"{address}: its key was {fingerprint(read_public_key(before))}, is {fingerprint(read_public_key(now))} now: "
         "somebody else answers there, or its publisher has a new key; then name that (--public-key FILE)"
     )
