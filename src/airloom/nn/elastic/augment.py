@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def crop_flip(pictures: Array, rng: np.random.Generator) -> Array:
     framed = np.pad(pictures, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     windows = np.lib.stride_tricks.sliding_window_view(framed, (height, width), axis=(2, 3))
     top, left = rng.integers(0, 2 * SHIFT + 1, size=(2, count))
-    result = cast(Array, windows[np.arange(count), :, top, left])
+    result: Array = windows[np.arange(count), :, top, left]
     mirrored = rng.random(count) < 0.5
     result[mirrored] = result[mirrored][..., ::-1]
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,12 @@ def slot_names(spec: TrainingSpec) -> tuple[str, ...]:
     return () if spec.optimizer == "sgd" and not spec.momentum else _SLOTS[spec.optimizer]
 
 
-def make_optimiser(spec: TrainingSpec, weights: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """Updates those of `weights` that have a gradient, one by one: which others there are changes nothing."""
+def make_optimiser(spec: TrainingSpec, weights: Sequence[Tensor] | Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Updates those of `weights` that have a gradient, one by one: which others there are changes nothing.
+
+    Args:
+        weights: or groups of them, each with options of its own, as `torch.optim` takes them.
+    """
     if spec.optimizer == "sgd":
         return torch.optim.SGD(
             weights, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, nesterov=spec.nesterov,
