@@ -30,6 +30,7 @@ COMMANDS = {
     "simulate": "airloom.cli.simulate",
     "train": "airloom.cli.train",
     "federate": "airloom.cli.federate",
+    "elastic": "airloom.cli.elastic",
     "node": "airloom.cli.node",
     "status": "airloom.cli.status",
     "certs": "airloom.cli.certs",

@@ -38,13 +38,15 @@ class ElasticModel(nn.Module):
         depth: number of blocks that run.
     """
 
-    def __init__(self, module: nn.Module, blocks: Blocks, order: DepthOrder | None = None) -> None:
-        """`order` None takes every depth from the back.
+    def __init__(self, module: nn.Module, blocks: Blocks | tuple[Tensor, ...], order: DepthOrder | None = None) -> None:
+        """Of `blocks`, or of those found for example inputs; `order` None takes every depth from the back.
 
         Raises:
             ConfigError: an order of another number of blocks, or blocks that `module` does not have.
         """
         super().__init__()
+        if not isinstance(blocks, Blocks):
+            blocks = find_blocks(module, blocks)
         self.module = module
         self.found = blocks
         self.blocks: tuple[Block, ...] = blocks.blocks
@@ -114,14 +116,14 @@ class ElasticModel(nn.Module):
             parts[part].append(key)
         return tuple(tuple(keys) for keys in parts)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """As of `module`, with the whole model's statistics."""
-        with self.at(self.order.num_blocks):
-            state: dict[str, Any] = self.module.state_dict(*args, **kwargs)
-            if len(self.adapters):
-                prefix = kwargs.get("prefix", "")
-                keep_vars = kwargs.get("keep_vars", False)
-                self.adapters.state_dict(destination=state, prefix=f"{prefix}{_ADAPTERS}", keep_vars=keep_vars)
+        state: dict[str, Any] = self.module.state_dict(*args, **kwargs)
+        prefix, keep_vars = kwargs.get("prefix", ""), kwargs.get("keep_vars", False)
+        for key, tensor in self._whole.items():
+            state[f"{prefix}{key}"] = tensor if keep_vars else tensor.detach()
+        if len(self.adapters):
+            self.adapters.state_dict(destination=state, prefix=f"{prefix}{_ADAPTERS}", keep_vars=keep_vars)
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -145,7 +147,7 @@ class ElasticModel(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> ElasticModel:
         with self.at(self.order.num_blocks):
-            super()._apply(fn, recurse)
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             self._statistics = {d: {k: fn(t) for k, t in own.items()} for d, own in self._statistics.items()}
         return self
 
@@ -157,24 +159,31 @@ class ElasticModel(nn.Module):
         return tuple(sorted(self._statistics))
 
     def statistics(self, depth: int) -> dict[str, Tensor]:
-        """Batch norm's running statistics of the layers that run at `depth`, by their key in the state dict."""
-        with self.at(depth):
-            return {slot.key: slot.tensor for slot in self.slots_at(depth)}
+        """Batch norm's running statistics of the layers that run at `depth`, by their key in the state dict.
+
+        The tensors themselves: copy what should not change with further training.
+        """
+        own = self._statistics.get(depth, {})
+        return {
+            slot.key: own[slot.key] if own else self._whole.get(slot.key, slot.tensor) for slot in self.slots_at(depth)
+        }
 
     def load_statistics(self, depth: int, statistics: Mapping[str, Tensor]) -> None:
         """Give `depth` statistics of its own; those of all blocks are the module's own buffers.
+
+        Args:
+            statistics: as `statistics` gives; what counts batches may be missing, and is then as it was.
 
         Raises:
             ConfigError: other keys or shapes than `statistics(depth)` has.
         """
         found = checked(statistics, self.statistics(depth))
-        if depth == self.order.num_blocks:
-            with self.at(depth):
-                for slot in self._slots:
-                    slot.tensor.copy_(found[slot.key])
-            return
         with self.at(self.order.num_blocks):
-            self._statistics[depth] = found
+            if depth != self.order.num_blocks:
+                self._statistics[depth] = found
+                return
+            for slot in self._slots:
+                slot.put(found[slot.key])
 
     def share_statistics(self) -> None:
         """Every depth uses the whole model's statistics again."""

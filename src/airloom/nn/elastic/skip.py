@@ -51,6 +51,9 @@ class Path:
         self.path = path
         self.programs = [decode(op.target, op.arguments) for op in path.operators]
 
+    def __deepcopy__(self, memo: object) -> Path:
+        return self  # nothing in it changes
+
     def __call__(self, x: Tensor) -> Tensor:
         tensors: dict[int, Any] = {0: x}
         for op, program in zip(self.path.operators, self.programs, strict=True):
@@ -132,7 +135,7 @@ class Fit(nn.Module):
         if after > before:
             extra = after - before
             return F.pad(x, [0, 0] * (x.dim() - 2) + [extra // 2, extra - extra // 2])
-        return x if after == before else x.unflatten(1, (after, before // after)).mean(2)
+        return x if after == before else torch.unflatten(x, 1, (after, before // after)).mean(2)
 
 
 def own_path(graph: ModelGraph, start: int, stop: int, entry: int, result: int) -> SkipPath | None:

@@ -53,11 +53,13 @@ def slots_of(module: nn.Module) -> tuple[Slot, ...]:
 
 
 def checked(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`given`, copied to the form of `expected`.
+    """`given`, copied to the form of `expected`; batch counters that it lacks are those of `expected`.
 
     Raises:
         ConfigError: a key that is missing or unknown, or another shape.
     """
+    counters = {key: tensor for key, tensor in expected.items() if key.endswith(BUFFERS[-1])}
+    given = {**counters, **given}
     unknown = sorted(set(given) - set(expected))
     missing = sorted(set(expected) - set(given))
     if unknown or missing:
