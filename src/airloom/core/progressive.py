@@ -81,12 +81,13 @@ class Architecture(Value, frozen=True):
     """What the weights are of.
 
     Attributes:
-        kind: `zoo`: a network of the zoo, by name and options. `graph`: operators as data in `file`, for one
-            batch size. `trees`: an ensemble of decision trees, described by its base.
+        kind: `zoo`: a network of the zoo, by name and options; `file` says what stands in place of its blocks.
+            `graph`: all its operators as data in `file`, for a batch of one. `trees`: an ensemble of decision trees,
+            described by its base.
         name: of the zoo's network; for people elsewhere.
         options: of the zoo's network, `{"num_classes": 100}`.
         blocks: paths of the blocks, in order of execution; empty for trees.
-        file, nbytes, sha256: of `graph`: its file, as of a chunk.
+        file, nbytes, sha256: `architecture.json`, as of a chunk; trees have none.
     """
 
     kind: Literal["zoo", "graph", "trees"]

@@ -23,7 +23,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # path of a module, or
 _OPTION = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _INPUT = re.compile(r"[1-9][0-9]{0,8}(?:x[1-9][0-9]{0,8}){0,15}:[a-z][a-z0-9]{1,15}")
 _CHUNK_FILE = re.compile(r"chunks/[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
-_GRAPH_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")
+_GRAPH_FILE = re.compile(r"architecture(?:-[0-9a-f]{1,64})?\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Wrong = Iterator[tuple[str, str]]
@@ -81,17 +81,15 @@ def _wrong_architecture(architecture: Architecture, manifest: Manifest) -> Wrong
     blocks = () if kind == "trees" else tuple(part.name for part in manifest.parts[1:])
     if architecture.blocks != blocks:
         yield f"{place}.blocks", "not the names of the parts besides the base, in order"
-    if kind == "graph":
-        if not _GRAPH_FILE.fullmatch(architecture.file) or len(architecture.file) > _MAX_PATH:
-            yield f"{place}.file", f"{architecture.file[:80]!r} is no JSON file in the artifact's folder"
-        if architecture.file == "manifest.json" or ".." in architecture.file:
-            yield f"{place}.file", f"{architecture.file[:80]!r} cannot be the graph"
+    if kind == "graph" or (kind == "zoo" and architecture.file):
+        if not _GRAPH_FILE.fullmatch(architecture.file):
+            yield f"{place}.file", f"{architecture.file[:80]!r} is no file architecture-DIGITS.json"
         if not _DIGEST.fullmatch(architecture.sha256):
             yield f"{place}.sha256", "not 64 hex digits"
         if not 2 <= architecture.nbytes <= MAX_GRAPH_BYTES:
             yield f"{place}.nbytes", f"{architecture.nbytes} bytes, 2 to {MAX_GRAPH_BYTES} are read"
     elif architecture.file or architecture.nbytes or architecture.sha256:
-        yield f"{place}.file", f"a {kind} has no file"
+        yield f"{place}.file", f"{kind} has no file"
 
 
 def _wrong_chunks(manifest: Manifest) -> Wrong:

@@ -29,15 +29,16 @@ def part_arrays(elastic: ElasticModel) -> tuple[dict[str, Array], ...]:
     """
     state = elastic.state_dict()
     own = {name for depth in elastic.order.depths for name in elastic.statistics(depth)}
-    return tuple({name: _array(state[name]) for name in keys if name not in own} for keys in elastic.part_keys())
+    return tuple({name: array_of(state[name]) for name in keys if name not in own} for keys in elastic.part_keys())
 
 
 def statistics_arrays(elastic: ElasticModel, depth: int) -> dict[str, Array]:
     """Means and variances of the norms that run at `depth`; nothing where the model has no such norms."""
-    return {name: _array(tensor) for name, tensor in elastic.statistics(depth).items()}
+    return {name: array_of(tensor) for name, tensor in elastic.statistics(depth).items()}
 
 
-def _array(tensor: Tensor) -> Array:
+def array_of(tensor: Tensor) -> Array:
+    """A tensor as numpy has it, bfloat16 as float32; of the same shape."""
     whole = tensor.detach().cpu()
     array: Array = (whole.float() if whole.dtype.is_floating_point else whole).contiguous().numpy()
     return np.ascontiguousarray(array).reshape(tuple(tensor.shape))

@@ -7,13 +7,12 @@ Data, not a program: every operator is on the list that graphs may name, and eve
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from airloom.core.depth import Block, GraphBlock, GraphBlocks, SkipPath, block_modules
+from airloom.core.depth import Block, GraphBlocks, SkipPath, block_modules
 from airloom.core.graph import ModelGraph
 from airloom.core.value import SCHEMA_VERSION, Value, canonical_json
 from airloom.errors import ConfigError
@@ -22,6 +21,7 @@ from airloom.nn.artifact import check_structure
 from airloom.nn.captured import Structure
 from airloom.nn.check import check_graph
 from airloom.nn.elastic.blocks import Blocks
+from airloom.nn.elastic.graphs import check_blocks
 
 MAX_BLOCKS = 4096
 
@@ -85,9 +85,7 @@ def read_architecture(data: bytes, *, where: str) -> StoredArchitecture:
     if file.graph is not None and file.structure is not None:
         check_graph(file.graph, where=where)
         check_structure(file.structure, len(file.graph.outputs), where)
-        if file.places.graph != file.graph.digest:
-            raise ConfigError("the blocks are places in another graph", where=f"{where}: $.places.graph")
-        _check_places(file.graph, places, where)
+        check_blocks(file.places, file.graph, where=f"{where}: $.places")
     blocks = Blocks(blocks=file.blocks, graph=file.places, keywords=file.keywords)
     return StoredArchitecture(blocks, file.graph, file.structure)
 
@@ -104,20 +102,3 @@ def _check_skip(skip: SkipPath, checked: set[bytes], where: str) -> None:
     if key not in checked:
         check_graph(graph, where=where)
         checked.add(key)
-
-
-def _check_places(graph: ModelGraph, places: tuple[GraphBlock, ...], where: str) -> None:
-    # `check_graph` has seen to it that tensors are numbered as they are made.
-    made = list(itertools.accumulate((len(op.outputs) for op in graph.operators), initial=len(graph.inputs)))
-    end = 0
-    for k, place in enumerate(places):
-        here = f"{where}: $.places.blocks[{k}]"
-        if not end <= place.start < place.stop <= graph.num_operators:
-            raise ConfigError(f"operators {place.start} to {place.stop}", where=here)
-        first, last = made[place.start], made[place.stop]
-        if not (0 <= place.input < first <= place.output < last):
-            raise ConfigError(f"tensors {place.input} and {place.output} do not go in and come out", where=here)
-        given = (graph.tensors[place.input], graph.tensors[place.output])
-        if (place.skip.tensors[0], place.skip.tensors[place.skip.result]) != given:
-            raise ConfigError("what takes its place has another form", where=f"{here}.skip")
-        end = place.stop
