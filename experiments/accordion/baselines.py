@@ -85,11 +85,10 @@ def early_exits(job: Job, start: State | None, pictures: Pictures, folder: Path,
     recipe = job.setting.recipe(job.method, job.seed)
     seconds = fit(model, loss, pictures, recipe, folder / "checkpoint.pt", stop=stop, device=device)
     model.eval()
+    tests = (pictures.x_test, pictures.y_test)
     exits = range(len(model.exits) + 1)
     return {
-        "error": {
-            k: count_errors(partial(model.answer, exit=k), pictures.x_test, pictures.y_test, device) for k in exits
-        },
+        "error": {k: count_errors(partial(model.answer, exit=k), *tests, device) for k in exits},
         "parameters": {k: model.parameters_until(k) for k in exits},
         "macs": {k: macs_until(model, k) for k in exits},
         "cpu_s": seconds,

@@ -25,23 +25,24 @@ class Method:
         kind: `elastic` goes through `train_elastic`; the others are baselines of baselines.py.
         order: in which blocks are left out, trained and evaluated.
         own_statistics: batch-norm statistics per depth, recalibrated in the end.
-        some_depths: trained and served at the depths of `chosen_depths` only, in place of every one.
         of: no training: evaluates the weights of that method's job with these statistics.
     """
 
     name: str
     title: str
-    policy: Policy = Full()
+    policy: Policy = field(default_factory=Full)
     order: Order = "back"
     kind: Literal["elastic", "exits", "pruned", "int8"] = "elastic"
     sandwich: Sandwich | None = None
-    soft: Soft = Soft()
+    soft: Soft = field(default_factory=Soft)
     own_statistics: bool = False
-    some_depths: bool = False
     of: str = ""
 
 
-_OURS = Method("ours", "Airloom", policy=Uniform(), sandwich=Sandwich(between=1), own_statistics=True, some_depths=True)
+_OURS = Method("ours", "Airloom", policy=Uniform(), sandwich=Sandwich(between=1))
+# Where blocks are left out from the back, what a layer sees does not depend on the depth: one set of statistics is
+# that of every depth. Only `groups` has something to gain from sets of its own.
+_OURS_GROUPS = replace(_OURS, name="ours-groups", title="Airloom by groups", order="groups", own_statistics=True)
 METHODS = {
     each.name: each
     for each in (
@@ -51,13 +52,15 @@ METHODS = {
         Method("blockcoml-05", "BlockCoML-05", FullOrLess(full=0.5), "groups"),
         Method("blockcoml-03", "BlockCoML-03", FullOrLess(full=0.3), "groups"),
         _OURS,
-        replace(_OURS, name="ours-groups", title="Airloom, blocks of every group", order="groups"),
+        _OURS_GROUPS,
         replace(_OURS, name="ours-labels", title="Airloom without distillation", soft=Soft(share=0.0)),
-        replace(_OURS, name="ours-shared", title="Airloom with one set of statistics", own_statistics=False, of="ours"),
-        Method("coml-05-own", "CoML-05 with statistics per depth", FullOrLess(full=0.5), own_statistics=True,
-               some_depths=True, of="coml-05"),
-        Method("coml-03-own", "CoML-03 with statistics per depth", FullOrLess(full=0.3), own_statistics=True,
-               some_depths=True, of="coml-03"),
+        replace(_OURS_GROUPS, name="ours-groups-shared", title="Airloom by groups, one set of statistics",
+                own_statistics=False, of="ours-groups"),
+        *(
+            Method(f"blockcoml-0{share}-own", f"BlockCoML-0{share}, statistics per depth",
+                   FullOrLess(full=share / 10), "groups", own_statistics=True, of=f"blockcoml-0{share}")
+            for share in (5, 3)
+        ),
         Method("exits", "early exits", kind="exits"),
         Method("pruned", "three weights in four pruned", kind="pruned", of="resnet"),
         Method("int8", "8 bits a weight", kind="int8", of="resnet"),
@@ -115,7 +118,7 @@ class Setting:
         return recipe
 
 
-_MORE = ("ours-shared", "coml-05-own", "coml-03-own")
+_BY_GROUPS = ("blockcoml-05-own", "blockcoml-03-own", "ours-groups", "ours-groups-shared")
 #: By name; the order is that of the queue.
 SETTINGS = {
     each.name: each
@@ -123,11 +126,11 @@ SETTINGS = {
         Setting(
             "cifar10-resnet56", "CIFAR-10, ResNet-56 from trained weights, 2 epochs", "cifar10", "resnet56", epochs=2,
             rate=0.05, published=True, like="resnet56",
-            extras=("int8", *_MORE, "pruned", "exits", "ours-labels", "ours-groups"),
+            extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-labels"),
         ),
         Setting(
             "cifar100-resnet32", "CIFAR-100, ResNet-32, 8 epochs", "cifar100", "resnet32", epochs=8,
-            extras=("int8", *_MORE, "exits", "ours-labels", "ours-groups"),
+            extras=("int8", *_BY_GROUPS, "exits", "ours-labels"),
         ),
         Setting(
             "cifar10-transformer", "CIFAR-10, small transformer", "cifar10", "transformer", epochs=8,
@@ -140,7 +143,7 @@ QUICK = {
     "quick-resnet20": Setting(
         "quick-resnet20", "CIFAR-10, ResNet-20 from trained weights, a few steps", "cifar10", "resnet20", epochs=1,
         rate=0.02, published=True, train=2560, test=500, seeds=(0,), like="resnet56",
-        methods=("resnet", "coml-05", "blockcoml-05", "ours", "ours-shared", "int8", "pruned", "exits"),
+        methods=("resnet", "coml-05", "blockcoml-05", "blockcoml-05-own", "ours", "int8", "pruned", "exits"),
     ),
 }  # fmt: skip
 #: The paper's recipe for those with a GPU: 164 epochs, a batch of 124, five runs.
@@ -149,7 +152,7 @@ FULL = {
     for each in (
         Setting(f"paper-{dataset}-{network}", title, dataset, network, epochs=paper.EPOCHS, batch=paper.BATCH,
                 seeds=tuple(range(paper.RUNS)), like=network,
-                extras=("ours-groups", "int8", *_MORE, "pruned", "exits", "ours-labels"))
+                extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-labels"))
         for dataset, network, title in (
             ("cifar10", "resnet56", "CIFAR-10, ResNet-56, the paper's 164 epochs"),
             ("cifar100", "resnet110", "CIFAR-100, ResNet-110, the paper's 164 epochs"),
@@ -157,14 +160,6 @@ FULL = {
     )
 }  # fmt: skip
 EVERY = {**SETTINGS, **QUICK, **FULL}
-
-
-def chosen_depths(blocks: int, order: Order) -> tuple[int, ...] | None:
-    """For `back` at most a dozen: 1 and every ninth part of the blocks; for `groups` every one that there is."""
-    if order == "groups":
-        return None
-    step = max(1, round(blocks / 9))
-    return tuple(sorted({1, *range(step, blocks + 1, step), blocks}))
 
 
 @dataclass(frozen=True)

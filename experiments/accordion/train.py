@@ -1,9 +1,9 @@
 """The queue of trainings: goes on where it stopped, and several workers may share it.
 
     python experiments/accordion/train.py --work W --cifar10 DIR --cifar100 DIR --published DIR      # do what is left
-    python experiments/accordion/train.py --work W --list                                            # what is there
-    python experiments/accordion/train.py --work W ... --only cifar100-resnet32 ours                 # some of it
-    python experiments/accordion/train.py --work W ... --full --torch-device cuda                    # the paper's recipe
+    python experiments/accordion/train.py --work W --list                                           # what is there
+    python experiments/accordion/train.py --work W ... --only cifar100-resnet32 ours                # some of it
+    python experiments/accordion/train.py --work W ... --full --torch-device cuda                   # the paper's recipe
 
 A job is a setting, a method and a seed: a folder in W/jobs with a checkpoint while it runs and result.json in the end.
 A worker holds a lock on the job it does, which goes when it ends in whatever way. Ctrl-C (or a SIGTERM) leaves

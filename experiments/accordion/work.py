@@ -15,7 +15,7 @@ import torch
 from evaluate import Stopped, Stopwatch, errors_by_depth, sizes_by_depth
 from networks import PatchTransformer
 from published import load_published
-from settings import RECALIBRATE, Job, Method, Setting, chosen_depths
+from settings import RECALIBRATE, Job, Method, Setting
 from torch import Tensor, nn
 
 from airloom import zoo
@@ -71,10 +71,7 @@ def build(setting: Setting, method: Method, seed: int, weights: Mapping[str, Ten
     if weights is not None:
         network.load_state_dict(dict(weights))
     blocks = find_blocks(network, (torch.zeros(2, 3, 32, 32, dtype=torch.uint8),))
-    depths = None
-    if method.some_depths:
-        depths = chosen_depths(len(blocks.blocks), method.order)
-    return ElasticModel(network, blocks, depth_order(method.order, blocks.groups, depths=depths))
+    return ElasticModel(network, blocks, depth_order(method.order, blocks.groups))
 
 
 def run(job: Job, places: Places, *, stop: Stop = lambda: False, note: Callable[[str], None] = print) -> None:
