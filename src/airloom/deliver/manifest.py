@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from airloom.core.progressive import Manifest
 from airloom.core.value import SCHEMA_VERSION, canonical_json
-from airloom.deliver.manifest_checks import MAX_CHUNK_BYTES, MAX_GRAPH_BYTES, wrong
+from airloom.deliver.manifest_checks import MAX_CHUNK_BYTES, MAX_GRAPH_BYTES, NAME, wrong
 from airloom.deliver.signing import SIGNATURE_BYTES, verify
 from airloom.errors import ConfigError, ManifestError
 
@@ -28,6 +28,7 @@ __all__ = [
     "SIGNATURE_BYTES",
     "SIGNATURE_FILE",
     "check_manifest",
+    "check_name",
     "manifest_bytes",
     "open_manifest",
     "read_manifest",
@@ -110,6 +111,17 @@ def check_manifest(manifest: Manifest, *, where: str = MANIFEST_FILE) -> None:
     """
     for place, reason in wrong(manifest):
         raise ManifestError(_line(f"{where}: {place}: {reason}"))
+
+
+def check_name(name: str, *, where: str) -> str:
+    """`name`, which a model may have.
+
+    Raises:
+        ConfigError: no name for addresses and folders.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name[:100]!r} is no name: letters, digits, '.', '_' and '-', at most 100", where=where)
+    return name
 
 
 def _check_size(data: bytes, where: str) -> None:

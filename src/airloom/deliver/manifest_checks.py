@@ -18,7 +18,7 @@ _MAX_COUNT = 2**50
 _MAX_PATH = 240
 _MAX_SECONDS = 1e6
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # path of a module, or of a run of them: features.11-13
 _OPTION = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _INPUT = re.compile(r"[1-9][0-9]{0,8}(?:x[1-9][0-9]{0,8}){0,15}:[a-z][a-z0-9]{1,15}")
@@ -31,7 +31,7 @@ Wrong = Iterator[tuple[str, str]]
 
 def wrong(manifest: Manifest) -> Wrong:
     """Pairs of a place and what is wrong there. Whoever goes on after a pair gets nonsense: later checks rely on it."""
-    if not _NAME.fullmatch(manifest.model):
+    if not NAME.fullmatch(manifest.model):
         yield "$.model", f"{manifest.model[:100]!r} is no name: letters, digits, '.', '_', '-', at most 100"
     for key, found, most in (
         ("parts", len(manifest.parts), MAX_PARTS),
@@ -71,7 +71,7 @@ def _wrong_parts(manifest: Manifest) -> Wrong:
 
 def _wrong_architecture(architecture: Architecture, manifest: Manifest) -> Wrong:
     kind, place = architecture.kind, "$.architecture"
-    if not _NAME.fullmatch(architecture.name):
+    if not NAME.fullmatch(architecture.name):
         yield f"{place}.name", f"{architecture.name[:100]!r} is no name"
     if len(architecture.options) > 32 or (architecture.options and kind != "zoo"):
         yield f"{place}.options", f"{len(architecture.options)} options of a {kind}"
