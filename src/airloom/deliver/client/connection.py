@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import airloom
 from airloom.deliver.client.faults import Interrupted, OutOfRange, Refused
-from airloom.errors import ConfigError
+from airloom.errors import ConfigError, Infeasible
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -116,6 +116,7 @@ class Connections:
 
         Raises:
             Refused, OutOfRange: 4xx, and redirects that lead nowhere good.
+            Infeasible: our server has no configuration that meets the demand.
             Interrupted: the host cannot be reached, or cannot answer now.
         """
         for _ in range(_MOST_REDIRECTS + 1):
@@ -208,6 +209,8 @@ class Connections:
                 return Refused(f"{url}: not there{said}")
             case 416:
                 return OutOfRange(f"{url}: the host has fewer bytes of it than have arrived{said}")
+            case 422:
+                return Infeasible(f"{self._origin}: {reason or 'no configuration is within the limits'}")
             case status if status in _BUSY:
                 wait = answer.header("Retry-After")
                 asked = min(float(wait), _LONGEST_WAIT_S) if wait.isdecimal() else 0.0

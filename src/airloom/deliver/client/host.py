@@ -40,6 +40,10 @@ class Host(Protocol):
     remote: bool
     streams: bool
 
+    @property
+    def rate_bps(self) -> float | None:
+        """How fast bytes came, bit/s; None before enough has come to tell."""
+
     def get(self, file: str, limit: int) -> bytes:
         """A small file whole.
 
@@ -92,6 +96,7 @@ class FolderHost:
 
     remote = False
     streams = False
+    rate_bps: float | None = None
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():

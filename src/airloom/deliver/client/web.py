@@ -96,6 +96,10 @@ class WebHost:
             stall_timeout_s=options.stall_timeout_s,
         )  # fmt: skip
 
+    @property
+    def rate_bps(self) -> float | None:
+        return self.meter.rate_bps
+
     def _url(self, file: str) -> str:
         return f"{self.address}/{file}"
 

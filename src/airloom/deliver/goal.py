@@ -1,0 +1,125 @@
+"""What a program asks of a model, and the configuration that this comes to (Accordion, Steps 1, 2, 4 and 5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from airloom.core.progressive import Configuration, Manifest
+from airloom.deliver.client.faults import Damaged
+from airloom.deliver.client.host import Host
+from airloom.errors import ConfigError
+from airloom.planner.delivery import Demand, choose
+
+
+class Goal(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted; all that is None does not limit.
+
+    Attributes:
+        deadline_s: from `asked_s` on; the configuration is all there by then.
+        rate_bps: of the link; None takes the server's estimate, or measures.
+        depth, precision: of the configuration, where they are known.
+        limits: the rest of `planner.delivery.Demand`: accuracy, max_nbytes, max_macs, max_latency_s, ...
+        asked_s: when, on the monotonic clock.
+    """
+
+    deadline_s: float | None = None
+    rate_bps: float | None = None
+    depth: int | None = None
+    precision: str | None = None
+    limits: dict[str, float | int | None] = msgspec.field(default_factory=dict)
+    asked_s: float = 0.0
+
+    @property
+    def needs_rate(self) -> bool:
+        """Whether nothing can be chosen before somebody says how fast the link is."""
+        return self.deadline_s is not None and self.rate_bps is None
+
+    def among(self, manifest: Manifest) -> Manifest:
+        """The manifest with the configurations alone that have the depth and the precision.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.depth is None and self.precision is None:
+            return manifest
+        rows = tuple(
+            c
+            for c in manifest.configurations
+            if self.depth in (None, c.depth) and self.precision in (None, c.precision)
+        )
+        if not rows:
+            asked = f"{'any' if self.depth is None else self.depth}/{self.precision or 'any'}"
+            names = [c.name for c in manifest.configurations]
+            shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+            raise ConfigError(f"{manifest.model} has no configuration {asked}: there are {shown}")
+        return msgspec.structs.replace(manifest, configurations=rows)
+
+    def demand(self, have: frozenset[int], *, now_s: float, rate_bps: float | None) -> Demand:
+        """As the planner takes it.
+
+        Raises:
+            ConfigError: a limit that makes no sense.
+        """
+        left_s = None if self.deadline_s is None else max(0.0, self.deadline_s - (now_s - self.asked_s))
+        try:
+            return Demand(deadline_s=left_s, rate_bps=rate_bps, have=have, **self.limits)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ConfigError(f"what a model is asked for: {error}") from None
+
+
+def smallest(manifest: Manifest) -> Configuration:
+    """The configuration that is there first."""
+    return min(manifest.configurations, key=lambda c: c.nbytes)
+
+
+def chosen(
+    goal: Goal,
+    manifest: Manifest,
+    digest: str,
+    host: Host,
+    have: frozenset[int],
+    *,
+    now_s: float,
+    rate_bps: float | None,
+) -> Configuration | None:
+    """The configuration to aim at; None where nobody knows the link's rate yet.
+
+    Args:
+        rate_bps: as measured so far.
+
+    Raises:
+        NoConfiguration, ConfigError: none will do.
+        Refused, Interrupted: the server does not answer.
+    """
+    rows = goal.among(manifest)
+    if goal.needs_rate and goal.depth is None and goal.precision is None and host.streams:
+        return _planned(goal, manifest, digest, host, have, now_s=now_s, rate_bps=rate_bps)
+    rate = goal.rate_bps if goal.rate_bps is not None else rate_bps
+    if goal.deadline_s is not None and rate is None:
+        return None
+    return choose(rows, goal.demand(have, now_s=now_s, rate_bps=rate)).configuration
+
+
+def _planned(
+    goal: Goal,
+    manifest: Manifest,
+    digest: str,
+    host: Host,
+    have: frozenset[int],
+    *,
+    now_s: float,
+    rate_bps: float | None,
+) -> Configuration:
+    """What the server chooses, which knows how fast others' links and ours have been."""
+    demand = goal.demand(have, now_s=now_s, rate_bps=rate_bps)
+    asked = {
+        name: value
+        for name, value in msgspec.structs.asdict(demand).items()
+        if value is not None and name != "have" and not (name == "overhead_s" and not value)
+    }
+    answer = host.plan({**asked, "have": sorted(have), "manifest": digest})
+    name = answer.get("configuration")
+    for configuration in manifest.configurations:
+        if configuration.name == name:
+            return configuration
+    raise Damaged(f"{host.address}: the server names configuration {str(name)[:40]!r}, which the manifest has not")

@@ -1,0 +1,57 @@
+"""What runs a configuration: a network or an ensemble, made of the arrays that have arrived.
+
+Nothing here needs torch: networks bring it along when they are first run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.progressive import Manifest
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Moved(Exception):
+    """What was called is not what runs any more: call what runs now."""
+
+
+class Runner(Protocol):
+    """Prepares configurations beside the one that runs."""
+
+    def prepare(self, depth: int, arrays: Arrays) -> Callable[..., Any]:
+        """What runs `depth` blocks with the weights and statistics `arrays`, by name; what ran before runs on.
+
+        Arrays are used as they are, not copied: nobody may write to them afterwards.
+
+        Raises:
+            ChunkError: the arrays are not the model's.
+        """
+
+    def settle(self) -> None:
+        """What was prepared last is called from now on: let go of what ran before, once its last call has ended.
+
+        What ran before raises `Moved` where it is called still.
+        """
+
+
+def make_runner(manifest: Manifest, architecture: bytes | None) -> Runner:
+    """The runner of a manifest's architecture.
+
+    Args:
+        architecture: the verified bytes of its file, where it has one.
+
+    Raises:
+        UserError: this machine cannot run it, or what the file says cannot be.
+    """
+    if manifest.architecture.kind == "trees":
+        from airloom.deliver.ensemble import TreesRunner
+
+        return TreesRunner(manifest)
+    from airloom.deliver.network import make_network
+
+    return make_network(manifest, architecture)
