@@ -250,7 +250,7 @@ class Courses:
         ended: list[Label],
         began: float,
     ) -> None:
-        """Put the label that `seconds` in `place` lead to into `moved`, or into `ended` where the horizon comes first."""
+        """Put what `seconds` in `place` lead to into `moved`, or into `ended` where the horizon comes first."""
         left = self.asked.horizon_s - label.at_s
         if seconds < left:
             found = self._on(label, place, held, seconds, nbytes)

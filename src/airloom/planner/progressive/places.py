@@ -168,7 +168,7 @@ class Places:
         return found
 
     def signature(self, held: frozenset[int]) -> tuple[object, ...]:
-        """What of `held` the ways depend on: configurations that are complete, and how far the UE gets at each depth."""
+        """What the ways depend on: configurations that are complete, and how far the UE gets at each depth."""
         found = self._signatures.get(held)
         if found is None:
             complete = tuple(c.name for c in self.pieces.complete(held))
