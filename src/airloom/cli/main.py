@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "airloom.cli.train",
     "federate": "airloom.cli.federate",
     "elastic": "airloom.cli.elastic",
+    "serve-model": "airloom.cli.serve_model",
     "node": "airloom.cli.node",
     "status": "airloom.cli.status",
     "certs": "airloom.cli.certs",
@@ -41,6 +42,9 @@ COMMANDS = {
 EXTRAS = {
     "torch": "pip install torch==2.13.0 'airloom[torch]'",
     "safetensors": "pip install 'airloom[torch]'",
+    "starlette": "pip install 'airloom[deliver]'",
+    "uvicorn": "pip install 'airloom[deliver]'",
+    "httptools": "pip install 'airloom[deliver]'",
     "sionna": "pip install 'airloom[phy]'",
 }
 

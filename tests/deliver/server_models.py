@@ -1,0 +1,49 @@
+"""Artifacts to serve: real manifests and signatures, and chunks of random bytes, which a server never reads."""
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from airloom.core.depth import DepthOrder
+from airloom.core.progressive import STATISTICS, Architecture, Configuration, Manifest, Part, encodings_of
+from airloom.deliver.artifact import EncodedChunk, describe_chunks, write_artifact
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def write_model(folder, *, name="tiny", blocks=3, nbytes=4000, precisions=("bits-4", "bits-6"), seed=0, key=KEY):
+    """A model of a base and `blocks` blocks, each chunk of about `nbytes`; returns its manifest."""
+    rng = np.random.default_rng(seed)
+    names = ("base", *(f"b{k}" for k in range(blocks)))
+    parts = range(1 + blocks)
+    encodings = dict.fromkeys(name for precision in precisions for name in encodings_of(precision))
+    chunks = [EncodedChunk(rng.bytes(nbytes + 7 * part), part, encoding) for encoding in encodings for part in parts]
+    depths = tuple(range(1, blocks + 1))
+    chunks += [EncodedChunk(rng.bytes(40 + depth), 0, STATISTICS, depth) for depth in depths]
+    bare = Manifest(
+        model=name,
+        architecture=Architecture(kind="zoo", name="mlp", blocks=names[1:]),
+        inputs=("1x4:float32",),
+        parts=tuple(Part(name=part, parameters=100) for part in names),
+        order=DepthOrder(kind="back", arrival=tuple(range(blocks)), depths=depths),
+        chunks=describe_chunks(chunks, names),
+        configurations=(),
+    )
+    rows = []
+    for depth in depths:
+        for step, precision in enumerate(precisions):
+            row = Configuration(depth=depth, precision=precision, nbytes=0, parameters=100 * (1 + depth))
+            rows.append(
+                Configuration(
+                    depth=depth,
+                    precision=precision,
+                    nbytes=bare.nbytes_of(row),
+                    parameters=row.parameters,
+                    macs=1000 * depth,
+                    accuracy=round(0.5 + 0.4 * depth / blocks + 0.01 * step, 3),
+                    latency_s=1e-3 * depth,
+                )
+            )
+    fields = {field: getattr(bare, field) for field in bare.__struct_fields__}
+    manifest = Manifest(**fields | {"configurations": tuple(sorted(rows, key=lambda row: row.nbytes))})
+    write_artifact(folder, manifest, chunks, key)
+    return manifest
