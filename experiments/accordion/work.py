@@ -131,12 +131,10 @@ def _train(
     model = build(job.setting, job.method, job.seed, places.start(job.setting))
     weights, record = folder / "weights.safetensors", folder / "training.json"
     if weights.exists() and record.exists():
-        model.load_state_dict(safetensors.torch.load_file(weights))
-        for depth, own in _read_statistics(folder / "statistics.safetensors").items():
-            model.load_statistics(depth, own)
-        return model, json.loads(record.read_text())
+        _load(model, folder)
+        return model, load_json(record)
     clock = folder / "cpu.json"
-    watch = Stopwatch(json.loads(clock.read_text()) if clock.exists() else 0.0)
+    watch = Stopwatch(load_json(clock) if clock.exists() else 0.0)
     reported = [-1]
 
     def progress(step: TrainingStep) -> None:
@@ -161,6 +159,20 @@ def _train(
     save(weights, model.state_dict())
     write(record, found)
     return model, found
+
+
+def trained(job: Job, places: Places) -> tuple[ElasticModel, dict[str, Any]]:
+    """The model of a finished training, and the record of it."""
+    folder = places.of(job)
+    model = build(job.setting, job.method, job.seed, None)
+    _load(model, folder)
+    return model, load_json(folder / "training.json")
+
+
+def _load(model: ElasticModel, folder: Path) -> None:
+    model.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
+    for depth, own in _read_statistics(folder / "statistics.safetensors").items():
+        model.load_statistics(depth, own)
 
 
 def own_statistics(model: ElasticModel, pictures: data.Pictures, device: str) -> None:
@@ -205,7 +217,15 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     aside.replace(path)
 
 
+def load_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
 def write(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     aside = path.with_suffix(f".{os.getpid()}.part")
-    aside.write_text(json.dumps(value, indent=1) + "\n")
+    aside.write_text(text)
     aside.replace(path)
