@@ -10,8 +10,17 @@
 
 from __future__ import annotations
 
-from airloom.wire.weights.encodings import PartArrays, decode_part, encode_part
+from airloom.wire.weights.encodings import PartArrays, decode_part, encode_part, room_for
 from airloom.wire.weights.labels import chunk_labels
 from airloom.wire.weights.tensorfile import TensorFile, read_tensors, write_tensors
 
-__all__ = ["PartArrays", "TensorFile", "chunk_labels", "decode_part", "encode_part", "read_tensors", "write_tensors"]
+__all__ = [
+    "PartArrays",
+    "TensorFile",
+    "chunk_labels",
+    "decode_part",
+    "encode_part",
+    "read_tensors",
+    "room_for",
+    "write_tensors",
+]

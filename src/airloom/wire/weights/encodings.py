@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from airloom.core.progressive import BIT_PLANES, PRECISIONS, STATISTICS
 from airloom.errors import ChunkError, ConfigError
 from airloom.wire.weights import planes
+from airloom.wire.weights.half import widen
 from airloom.wire.weights.layout import Layout, arranged, read_layout, total, write_layout
 from airloom.wire.weights.tensorfile import TensorFile, read_tensors, write_tensors
 
@@ -127,6 +128,7 @@ def decode_part(
     labels: Mapping[str, str] | None = None,
     previous: PartArrays | None = None,
     in_place: bool = False,
+    memory: Array | None = None,
     where: str = "chunk",
 ) -> PartArrays:
     """What `encode_part` wrote; of later planes together with the chunks before them.
@@ -135,6 +137,8 @@ def decode_part(
         labels: what the file must say that it is.
         previous: for `bits-6` and above, the part as the chunk before made it.
         in_place: add planes to the arrays of `previous`, which is then no more what it was.
+        memory: flat float32 to put weights into, where it has room (`room_for`): pages that were never written cost
+            more than the decoding. The result lies in it, or with `in_place` it is scratch.
         where: what an error calls the file.
 
     Raises:
@@ -146,10 +150,10 @@ def decode_part(
         if found != text:
             raise ChunkError(f"{where}: {key} {(found or 'unknown')[:80]!r} where {text!r} was expected")
     if encoding in ("fp32", "fp16"):
-        return PartArrays(encoding, {name: _plain(name, tensor, where) for name, tensor in file.tensors.items()})
+        return _plain(file, encoding, memory, where)
     bits = _bits(encoding) if encoding.startswith("bits-") else (0, 0)
     if bits[0]:
-        return _refined(file, encoding, previous, in_place, where)
+        return _refined(file, encoding, previous, in_place, memory, where)
     arrays: dict[str, Array] = {}
     coded = read_layout(file.metadata.get("codes", "[]"), where=where)
     spans, length = _spans(coded, aligned=encoding != "int8")
@@ -159,13 +163,13 @@ def decode_part(
         scales = _scales(file, "F32" if encoding == "int8" else "BF16", channels, where)
         dtype, count = ("I8", length) if encoding == "int8" else ("U8", length * bits[1] // 8)
         codes = _flat(file, _CODES, dtype, count, where)
-        flat = np.empty(length, np.float32)
+        flat = _room(memory, length)
         if encoding == "int8":
             flat[...] = codes
             planes.scale_rows(flat, spans, scales)
         else:
             planes.spread_plane(codes, bits[1], flat)
-            planes.add_plane(flat, spans, scales, 0, bits[1], None)
+            planes.scale_plane(flat, spans, scales, 0, bits[1])
         arrays |= _named(flat, coded, spans)
     for key, place, dtype in (("half", _HALF, "F16"), ("single", _SINGLE, "F32")):
         layout = read_layout(file.metadata.get(key, "[]"), where=where)
@@ -182,7 +186,17 @@ def decode_part(
     return PartArrays(encoding, arrays, flat, scales, coded)
 
 
-def _refined(file: TensorFile, encoding: str, previous: PartArrays | None, in_place: bool, where: str) -> PartArrays:
+def room_for(nbytes: int, encoding: str) -> int:
+    """Numbers of `memory` that are enough to decode a chunk of `nbytes`, `bits-6` and above included."""
+    if not encoding.startswith("bits-"):
+        return nbytes
+    start, end = _bits(encoding)
+    return nbytes * 8 // (end - start)
+
+
+def _refined(
+    file: TensorFile, encoding: str, previous: PartArrays | None, in_place: bool, memory: Array | None, where: str
+) -> PartArrays:
     start, end = _bits(encoding)
     if previous is None or previous.encoding != f"bits-{start}":
         what = "nothing" if previous is None else previous.encoding
@@ -193,14 +207,17 @@ def _refined(file: TensorFile, encoding: str, previous: PartArrays | None, in_pl
     if not coded:
         return PartArrays(encoding, previous.arrays)
     spans, length = _spans(coded, aligned=True)
-    codes = _flat(file, _CODES, "U8", length * (end - start) // 8, where)
+    packed = _flat(file, _CODES, "U8", length * (end - start) // 8, where)
+    codes = _room(memory, length)
+    planes.spread_plane(packed, end - start, codes)
+    planes.scale_plane(codes, spans, previous._scales, start, end, previous._flat, in_place=in_place)
     if in_place:
-        planes.add_plane_in_place(previous._flat, codes, spans, previous._scales, start, end)
         return PartArrays(encoding, previous.arrays, previous._flat, previous._scales, coded)
-    flat = np.empty(length, np.float32)
-    planes.spread_plane(codes, end - start, flat)
-    planes.add_plane(flat, spans, previous._scales, start, end, previous._flat)
-    return PartArrays(encoding, previous.arrays | _named(flat, coded, spans), flat, previous._scales, coded)
+    return PartArrays(encoding, previous.arrays | _named(codes, coded, spans), codes, previous._scales, coded)
+
+
+def _room(memory: Array | None, length: int) -> Array:
+    return np.empty(length, np.float32) if memory is None or memory.size < length else memory[:length]
 
 
 def _bits(encoding: str) -> tuple[int, int]:
@@ -295,12 +312,23 @@ def _scales(file: TensorFile, dtype: str, count: int, where: str) -> Array:
     return scales
 
 
-def _plain(name: str, tensor: Array, where: str) -> Array:
-    if tensor.dtype.kind != "f":
-        return tensor
-    if tensor.dtype.itemsize > 4 or name.startswith(":"):
-        raise ChunkError(f"{where}: tensor {name[:80]!r} should not be there")
-    single = tensor.astype(np.float32, copy=False)
-    if not np.isfinite(single).all():
-        raise ChunkError(f"{where}: tensor {name[:80]!r} has numbers that are not finite")
-    return single
+def _plain(file: TensorFile, encoding: str, memory: Array | None, where: str) -> PartArrays:
+    """The tensors of an ordinary file; what is float32 already stays where it is."""
+    arrays: dict[str, Array] = {}
+    narrow = {name: tensor for name, tensor in file.tensors.items() if file.dtypes[name] == "F16"}
+    flat = _room(memory, sum(tensor.size for tensor in narrow.values()))
+    at = 0
+    for name, tensor in file.tensors.items():
+        if name.startswith(":") or file.dtypes[name] in ("F64", "BF16") or (name in narrow and encoding == "fp32"):
+            raise ChunkError(f"{where}: tensor {name[:80]!r} should not be there")
+        if name in narrow:
+            numbers = flat[at : at + tensor.size]
+            finite = widen(tensor.reshape(-1), numbers)
+            arrays[name] = numbers.reshape(tensor.shape)
+            at += tensor.size
+        else:
+            finite = tensor.dtype.kind != "f" or bool(np.isfinite(tensor).all())
+            arrays[name] = tensor
+        if not finite:
+            raise ChunkError(f"{where}: tensor {name[:80]!r} has numbers that are not finite")
+    return PartArrays(encoding, arrays)

@@ -17,7 +17,7 @@ from airloom.errors import ChunkError
 from airloom.wire.weights.tensorfile import MAX_AXES, MAX_TENSORS
 
 Layout: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
-_Written: TypeAlias = list[tuple[list[int], list[str], list[str]]]
+_WRITTEN = msgspec.json.Decoder(list[tuple[list[int], list[str], list[str]]])
 
 
 def arranged(shapes: Mapping[str, tuple[int, ...]]) -> Layout:
@@ -43,7 +43,7 @@ def read_layout(text: str, *, where: str) -> Layout:
         ChunkError: not such a text, or more tensors than any part has.
     """
     try:
-        written = msgspec.json.decode(text, type=_Written)
+        written = _WRITTEN.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise ChunkError(f"{where}: its list of tensors cannot be read") from None
     if sum(len(leaves) * len(paths) for _, leaves, paths in written) > MAX_TENSORS:

@@ -72,46 +72,46 @@ def spread_plane(packed: Array, width: int, out: Array) -> None:
             halves[k, start : start + step] = target
 
 
-def add_plane(
-    out: Array, spans: Sequence[tuple[int, int, int]], scales: Array, start: int, end: int, previous: Array | None
+def scale_plane(
+    codes: Array,
+    spans: Sequence[tuple[int, int, int]],
+    scales: Array,
+    start: int,
+    end: int,
+    previous: Array | None = None,
+    *,
+    in_place: bool = False,
 ) -> None:
-    """Turn the codes in `out` into weights, in place: `previous` with these bits more.
+    """Turn spread codes into weights where they lie, or add them to `previous` where that lies.
 
     Args:
-        out: flat float32: the codes of bits `start` to `end`.
-        spans: of each tensor: where it starts in `out`, its channels, its weights per channel.
+        codes: flat float32: the codes of bits `start` to `end`; scratch where `in_place`.
+        spans: of each tensor: where it starts in `codes`, its channels, its weights per channel.
         scales: of all channels of all tensors, in order.
         previous: the weights as `start` bits have them; None where `start` is 0.
+        in_place: the result goes into `previous`.
     """
     middle = np.float32((2 ** (end - start) - 1) / 2)
     widths = scales * np.float32(2.0 ** (BITS - end))
     channel = 0
     for at, channels, inner in spans:
-        per = max(1, 65_536 // max(inner, 1))
+        per = max(1, 65_536 // max(inner, 1))  # rows that fit a core's cache
         for row in range(0, channels, per):
             count = min(per, channels - row)
             piece = slice(at + row * inner, at + (row + count) * inner)
-            target = out[piece].reshape(count, inner)
+            target = codes[piece].reshape(count, inner)
             target -= middle
             target *= widths[channel + row : channel + row + count, None]
             if previous is not None:
-                target += previous[piece].reshape(count, inner)
+                old = previous[piece].reshape(count, inner)
+                np.add(target, old, out=old if in_place else target)
         channel += channels
 
 
-def add_plane_in_place(
-    flat: Array, packed: Array, spans: Sequence[tuple[int, int, int]], scales: Array, start: int, end: int
-) -> None:
-    """As `add_plane`, to the weights in `flat` themselves."""
-    codes = np.empty_like(flat)
-    spread_plane(packed, end - start, codes)
-    add_plane(codes, spans, scales, start, end, flat)
-    flat[...] = codes
-
-
-def scale_rows(out: Array, spans: Sequence[tuple[int, int, int]], scales: Array) -> None:
-    """Multiply each channel in `out` by its scale, in place."""
+def scale_rows(numbers: Array, spans: Sequence[tuple[int, int, int]], scales: Array) -> None:
+    """Multiply each channel in flat `numbers` by its scale, in place."""
     channel = 0
     for at, channels, inner in spans:
-        out[at : at + channels * inner].reshape(channels, inner)[...] *= scales[channel : channel + channels, None]
+        rows = numbers[at : at + channels * inner].reshape(channels, inner)
+        rows *= scales[channel : channel + channels, None]
         channel += channels

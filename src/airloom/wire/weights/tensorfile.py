@@ -61,6 +61,11 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
+_HEADER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+_ENTRY = msgspec.json.Decoder(_Entry)
+
+
 def write_tensors(
     tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None, *, bfloat16: frozenset[str] = frozenset()
 ) -> bytes:
@@ -106,12 +111,12 @@ def read_tensors(data: bytes | bytearray | memoryview, *, where: str) -> TensorF
     if length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise ChunkError(f"{where}: a header of {length} bytes, with {len(data) - 8} there and {MAX_HEADER_BYTES} read")
     try:
-        raw = msgspec.json.decode(memoryview(data)[8 : 8 + length], type=dict[str, msgspec.Raw])
+        raw = _HEADER.decode(memoryview(data)[8 : 8 + length])
         text = raw.pop(_METADATA, None)
-        metadata = {} if text is None else msgspec.json.decode(text, type=dict[str, str])
+        metadata = {} if text is None else _TEXTS.decode(text)
         if len(raw) > MAX_TENSORS:
             raise ChunkError(f"{where}: {len(raw)} tensors, {MAX_TENSORS} are read")
-        entries = {name: msgspec.json.decode(item, type=_Entry) for name, item in raw.items()}
+        entries = {name: _ENTRY.decode(item) for name, item in raw.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ChunkError(f"{where}: its header is not that of a safetensors file: {str(error)[:120]}") from None
     body = memoryview(data)[8 + length :]
