@@ -8,6 +8,7 @@ deadlock, and cannot ask for more memory than its own tensors' specs show.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -27,8 +28,11 @@ MAX_AXES = 16
 MAX_TENSOR_BYTES = 16 * 2**30
 
 
-def check_graph(graph: ModelGraph, *, where: str) -> None:
+def check_graph(graph: ModelGraph, *, where: str, quick: bool = False) -> None:
     """Refuse a graph that could not have been captured.
+
+    Args:
+        quick: for a few operators, such as a shortcut's: without what torch loads for seconds to follow whole graphs.
 
     Raises:
         ConfigError: names the place, `WHERE: $.graph.operators[3]`.
@@ -43,7 +47,8 @@ def check_graph(graph: ModelGraph, *, where: str) -> None:
     if graph.inputs != tuple(range(len(graph.inputs))) or len(graph.inputs) > len(graph.tensors):
         raise ConfigError("the inputs are the first tensors, in order", where=f"{where}: $.graph.inputs")
     programs = _check_order(graph, where)
-    _check_shapes(graph, programs, where)
+    if graph.operators:
+        _check_shapes(graph, programs, where, quick)
 
 
 def _check_spec(spec: TensorSpec, where: str) -> None:
@@ -97,19 +102,21 @@ def _check_order(graph: ModelGraph, where: str) -> list[Program]:
     return programs
 
 
-def _check_shapes(graph: ModelGraph, programs: list[Program], where: str) -> None:
-    with FakeTensorMode(allow_non_fake_inputs=False), warnings.catch_warnings(), torch.no_grad():
+def _check_shapes(graph: ModelGraph, programs: list[Program], where: str, quick: bool) -> None:
+    mode = contextlib.nullcontext() if quick else FakeTensorMode(allow_non_fake_inputs=False)
+    torch_device = torch.device("meta" if quick else "cpu")
+    with mode, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch on what the graph does; it runs nothing yet
 
         def fake(spec: TensorSpec) -> Tensor:
-            return torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+            return torch.empty(spec.shape, dtype=DTYPES[spec.dtype], device=torch_device)
 
         tensors = {t: fake(graph.tensors[t]) for t in graph.inputs}
         parameters = [fake(p.spec) for p in graph.parameters]
         for k, (op, program) in enumerate(zip(graph.operators, programs, strict=True)):
             place = f"{where}: $.graph.operators[{k}]"
             try:
-                found = _run_fake(program, tensors, parameters)
+                found = _run_fake(program, tensors, parameters, torch_device)
             except ConfigError as error:
                 raise ConfigError(str(error), where=place) from None
             except Exception as error:  # torch raises what it likes about arguments that do not fit
@@ -126,7 +133,9 @@ def _check_shapes(graph: ModelGraph, programs: list[Program], where: str) -> Non
                 tensors[id] = fake(spec)
 
 
-def _run_fake(program: Program, tensors: dict[int, Tensor], parameters: list[Tensor]) -> list[Tensor]:
+def _run_fake(
+    program: Program, tensors: dict[int, Tensor], parameters: list[Tensor], torch_device: torch.device
+) -> list[Tensor]:
     results: list[Any] = []
 
     def value(expression: Any) -> Any:
@@ -146,7 +155,7 @@ def _run_fake(program: Program, tensors: dict[int, Tensor], parameters: list[Ten
             for tensor in (value(v) for v in call.args[:1]):
                 if isinstance(tensor, Tensor) and max(tensor.shape, default=0) > MAX_OPERATORS:
                     raise ConfigError(f"{call.target} of a tensor of shape {list(tensor.shape)}: too many pieces")
-        placed = {"device": torch.device("cpu")} if call.target in FACTORIES else {}
+        placed = {"device": torch_device} if call.target in FACTORIES else {}
         result = runnable(call.target)(
             *(value(v) for v in call.args), **{k: value(v) for k, v in call.kwargs.items()}, **placed
         )
