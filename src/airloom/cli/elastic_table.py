@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch's threads (1)")
     parser.add_argument("--torch-device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1 (cpu)")
     parser.add_argument("--name", metavar="NAME", help="what the model is called (MODEL)")
+    parser.add_argument("--as-graph", action="store_true", help="a network of the zoo will be packed as a graph, too")
     parser.add_argument("--out", type=Path, default=Path("table.json"), metavar="FILE", help="(table.json)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG of error against bytes and MACs here")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
@@ -175,6 +176,7 @@ def _measured(
     import sys
     import time
 
+    from airloom import zoo
     from airloom.cli.terminal import Progress
     from airloom.core.progressive import Configuration
     from airloom.errors import ConfigError
@@ -196,9 +198,10 @@ def _measured(
         raise ConfigError(str(error), where="--depths") from None
     score = load_score(args.score) if args.score else top1
     metric = args.score or "top-1"
+    as_graph = args.as_graph or args.model not in zoo.MODELS
     ledger = TableLedger(args.out, settings_digest(
         elastic, samples, model=name, metric=metric, batch=args.at_once, threads=args.threads,
-        torch_device=args.torch_device,
+        torch_device=args.torch_device, as_graph=as_graph,
     ))  # fmt: skip
     asked = [f"{d}/{p}" for p in chosen_precisions(precisions) for d in chosen]
     known = [c for c in ledger.configurations if c.name in asked]
@@ -217,7 +220,8 @@ def _measured(
         table = measure_table(
             elastic, samples, model=name, depths=chosen, precisions=precisions, score=score, metric=metric,
             batch=args.at_once, threads=args.threads, torch_device=args.torch_device,
-            latency_seconds=args.latency_seconds, known=known, finished=finished, advance=progress.advance,
+            latency_seconds=args.latency_seconds, as_graph=as_graph, known=known, finished=finished,
+            advance=progress.advance,
         )  # fmt: skip
     write_value(args.out, table)
     ledger.close()

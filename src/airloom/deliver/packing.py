@@ -29,10 +29,9 @@ from airloom.core.progressive import (
 from airloom.deliver.artifact import EncodedChunk, describe_chunks, describe_file, write_artifact
 from airloom.errors import ConfigError, ProfileMismatch
 from airloom.nn.capture import capture
-from airloom.nn.captured import Captured
 from airloom.nn.elastic.blocks import find_blocks
 from airloom.nn.elastic.model import ElasticModel
-from airloom.nn.elastic.parts import Array, array_of, part_arrays, part_names, statistics_arrays
+from airloom.nn.elastic.parts import Array, graph_constants, part_arrays, part_names, statistics_arrays
 from airloom.nn.elastic.stored import StoredArchitecture, write_architecture
 from airloom.wire.weights import chunk_labels, encode_part
 
@@ -91,7 +90,7 @@ def pack(
         stored = StoredArchitecture(blocks, whole.graph, whole.structure)
     arrays = part_arrays(elastic)
     if not zoo:
-        arrays = _with_constants(arrays, elastic, whole)
+        arrays = (arrays[0] | graph_constants(elastic, whole), *arrays[1:])
     architecture_file = write_architecture(stored)
     chunks = list(_encoded(elastic, arrays, name, order, chosen, advance))
     described = describe_chunks(chunks, names)
@@ -188,15 +187,6 @@ def _encoded(
                 if statistics:
                     labels = chunk_labels(name, names[0], STATISTICS, depth)
                     yield EncodedChunk(encode_part(statistics, STATISTICS, labels=labels), 0, STATISTICS, depth)
-
-
-def _with_constants(
-    arrays: Sequence[dict[str, Array]], elastic: ElasticModel, whole: Captured
-) -> tuple[dict[str, Array], ...]:
-    """With what only the graph has, its constants, in the base: they are read whatever the depth."""
-    known = {*elastic.state_dict(), *(name for part in arrays for name in part)}
-    constants = {name: array_of(tensor) for name, tensor in whole.state.items() if name not in known}
-    return ({**arrays[0], **constants}, *arrays[1:])
 
 
 def _paths(blocks: Sequence[Block]) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from airloom.nn.captured import Captured
     from airloom.nn.elastic.model import ElasticModel
 
 Array = NDArray[Any]
@@ -35,6 +36,12 @@ def part_arrays(elastic: ElasticModel) -> tuple[dict[str, Array], ...]:
 def statistics_arrays(elastic: ElasticModel, depth: int) -> dict[str, Array]:
     """Means and variances of the norms that run at `depth`; nothing where the model has no such norms."""
     return {name: array_of(tensor) for name, tensor in elastic.statistics(depth).items()}
+
+
+def graph_constants(elastic: ElasticModel, whole: Captured) -> dict[str, Array]:
+    """Tensors that only the model's graph has, such as the numbers that its `forward` makes: read at any depth."""
+    known = {*elastic.state_dict(), *(name for part in part_arrays(elastic) for name in part)}
+    return {name: array_of(tensor) for name, tensor in whole.state.items() if name not in known}
 
 
 def array_of(tensor: Tensor) -> Array:

@@ -7,7 +7,7 @@ arrivals.nbytes(depth, "bits-6")       # bytes of all the chunks that this takes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,15 @@ class Arrivals:
     Args:
         elastic: as it is now; later changes of its weights are not seen.
         model: the name that the chunks carry.
+        constants: of its graph (`parts.graph_constants`) where that is what will be packed; they go with the base.
     """
 
-    def __init__(self, elastic: ElasticModel, model: str) -> None:
+    def __init__(self, elastic: ElasticModel, model: str, *, constants: Mapping[str, Array] | None = None) -> None:
         self._elastic, self._model = elastic, model
         self._names = part_names(elastic)
-        self._parts = part_arrays(elastic)
+        base, *blocks = part_arrays(elastic)
+        self._parts = (base | dict(constants or {}), *blocks)
+        self._constants = frozenset(constants or {})
         self._order = elastic.order
         self._nbytes: dict[tuple[int, str], int] = {}
         self._bits: tuple[PartArrays, ...] = ()
@@ -54,10 +57,11 @@ class Arrivals:
         for part in self._decoded(precision):
             weights |= part.arrays
         # `num_batches_tracked`, which only training reads, does not travel.
-        elastic.load_state_dict(elastic.state_dict() | {name: _tensor(array) for name, array in weights.items()})
+        came = {name: _tensor(array) for name, array in weights.items() if name not in self._constants}
+        elastic.load_state_dict(elastic.state_dict() | came)
         for depth, (_, arrays) in self._statistics.items():
-            came = {name: _tensor(array) for name, array in arrays.items()}
-            elastic.load_statistics(depth, elastic.statistics(depth) | came)
+            own = {name: _tensor(array) for name, array in arrays.items()}
+            elastic.load_statistics(depth, elastic.statistics(depth) | own)
 
     def _decoded(self, precision: str) -> Sequence[PartArrays]:
         encodings = encodings_of(precision)

@@ -19,9 +19,9 @@ import torch
 from airloom.core.progressive import PRECISIONS, Configuration, DepthTable, encodings_of
 from airloom.core.value import digest
 from airloom.errors import ConfigError
-from airloom.nn.elastic.latency import measure_latencies
+from airloom.nn.elastic.latency import captured_depths, machine_name, measure_latencies
 from airloom.nn.elastic.model import ElasticModel
-from airloom.nn.elastic.parts import part_arrays, statistics_arrays
+from airloom.nn.elastic.parts import graph_constants, part_arrays, statistics_arrays
 from airloom.nn.elastic.precision import Arrivals
 from airloom.nn.tolerance.samples import Samples
 from airloom.nn.tolerance.score import Score, judged, top1
@@ -44,6 +44,7 @@ def measure_table(
     threads: int = 1,
     torch_device: str = "cpu",
     latency_seconds: float = 1.0,
+    as_graph: bool = False,
     known: Iterable[Configuration] = (),
     finished: Callable[[Configuration], None] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -60,6 +61,7 @@ def measure_table(
         batch: samples in one pass.
         threads: torch's.
         latency_seconds: for how long each depth is timed, one sample at a time; 0 leaves latency out.
+        as_graph: what will be packed is the graph, not a network of the zoo by its name.
         known: configurations measured before under the same `settings_digest`: not measured again.
         finished: called with every configuration as it is measured.
         advance: called after every pass with how many samples it had, `num_evaluations` in all.
@@ -75,10 +77,11 @@ def measure_table(
         raise ConfigError(f"a batch is at least 1, got {batch}")
     found = {c.name: c for c in known}
     one = tuple(torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.inputs)
-    timing = measure_latencies(
-        elastic, one, chosen, threads=threads, torch_device=torch_device, seconds=latency_seconds
+    whole, captured = captured_depths(elastic, one, chosen)
+    latency_s = measure_latencies(
+        elastic, one, captured, as_graph=as_graph, threads=threads, torch_device=torch_device, seconds=latency_seconds
     )
-    arrivals = Arrivals(elastic, model)
+    arrivals = Arrivals(elastic, model, constants=graph_constants(elastic, whole) if as_graph else None)
     copied = copy.deepcopy(elastic).eval().to(torch_device)
     for precision in wanted:
         missing = [depth for depth in chosen if f"{depth}/{precision}" not in found]
@@ -87,24 +90,24 @@ def measure_table(
         for depth in missing:
             configuration = Configuration(
                 depth=depth, precision=precision, nbytes=arrivals.nbytes(depth, precision),
-                parameters=num_parameters(elastic, depth), macs=timing.macs[depth],
+                parameters=num_parameters(elastic, depth), macs=sum(op.macs for op in captured[depth].graph.operators),
                 accuracy=measure_accuracy(
                     copied, samples, depth, score=score, batch=batch, threads=threads, advance=advance
                 ),
-                latency_s=timing.latency_s.get(depth),
+                latency_s=latency_s.get(depth),
             )  # fmt: skip
             found[configuration.name] = configuration
             if finished is not None:
                 finished(configuration)
     rows = tuple(
         # What was measured before was timed before: all depths are timed together.
-        msgspec.structs.replace(found[f"{depth}/{precision}"], latency_s=timing.latency_s.get(depth))
+        msgspec.structs.replace(found[f"{depth}/{precision}"], latency_s=latency_s.get(depth))
         for precision in wanted
         for depth in chosen
     )
     return DepthTable(
         model=model, blocks=elastic.blocks, order=elastic.order, configurations=rows, front=pareto_front(rows),
-        metric=metric, device=timing.device, samples=len(samples),
+        metric=metric, device=machine_name(threads, torch_device) if latency_s else "", samples=len(samples),
     )  # fmt: skip
 
 
@@ -183,14 +186,22 @@ def num_evaluations(samples: Samples, depths: int, precisions: int, known: int =
 
 
 def settings_digest(
-    elastic: ElasticModel, samples: Samples, *, model: str, metric: str, batch: int, threads: int, torch_device: str
+    elastic: ElasticModel,
+    samples: Samples,
+    *,
+    model: str,
+    metric: str,
+    batch: int,
+    threads: int,
+    torch_device: str,
+    as_graph: bool = False,
 ) -> str:
     """What a configuration's figures follow from, its depth and precision apart.
 
     Weights and statistics, samples, how they are judged and where: with another of these, what was measured is
     measured again.
     """
-    parts = [model, metric, str(batch), str(threads), torch_device, samples.digest, repr(elastic.order)]
+    parts = [model, metric, str(batch), str(threads), torch_device, str(as_graph), samples.digest, repr(elastic.order)]
     weights = [arrays[name].tobytes() for arrays in part_arrays(elastic) for name in sorted(arrays)]
     statistics = [
         array.tobytes()
