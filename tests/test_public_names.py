@@ -34,7 +34,15 @@ def test_what_a_deployment_takes_and_raises_is_public() -> None:
     assert all(issubclass(getattr(airloom, name), airloom.AirloomError) for name in raised)
 
 
+def test_what_fetches_a_model_is_public_and_needs_no_torch() -> None:
+    assert {"ProgressiveModel", "fetch_model", "FetchOptions", "FetchEvent", "DeliveryError"} <= set(airloom.__all__)
+    code = "import airloom, sys; airloom.ProgressiveModel.open; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_import_is_light() -> None:
-    code = "import airloom, sys; print([m for m in ('torch', 'numpy', 'msgspec') if m in sys.modules])"
+    heavy = ("torch", "numpy", "msgspec", "httpx", "starlette")
+    code = f"import airloom, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from airloom.api import Planned as Planned
     from airloom.api import capture as capture
     from airloom.api import deploy as deploy
+    from airloom.api import load_delivery_plan as load_delivery_plan
     from airloom.api import load_plan as load_plan
     from airloom.api import load_profile as load_profile
     from airloom.api import load_tolerance as load_tolerance
     from airloom.api import load_topology as load_topology
     from airloom.api import plan as plan
+    from airloom.api import plan_delivery as plan_delivery
     from airloom.api import profile as profile
     from airloom.api import simulate as simulate
     from airloom.api import tolerance as tolerance
@@ -38,10 +40,15 @@ if TYPE_CHECKING:
     from airloom.core.topology import Link as Link
     from airloom.core.topology import Topology as Topology
     from airloom.core.trace import Event as Event
+    from airloom.deliver.client.events import FetchEvent as FetchEvent
+    from airloom.deliver.client.options import FetchOptions as FetchOptions
+    from airloom.deliver.model import ProgressiveModel as ProgressiveModel
+    from airloom.deliver.model import fetch_model as fetch_model
     from airloom.deployment import DeployOptions as DeployOptions
     from airloom.errors import AirloomError as AirloomError
     from airloom.errors import Cancelled as Cancelled
     from airloom.errors import DeadlineExceeded as DeadlineExceeded
+    from airloom.errors import DeliveryError as DeliveryError
     from airloom.errors import DeploymentError as DeploymentError
     from airloom.errors import Infeasible as Infeasible
     from airloom.errors import Overloaded as Overloaded
@@ -56,6 +63,8 @@ _HOME = {
     "capture": "airloom.api",
     "profile": "airloom.api",
     "plan": "airloom.api",
+    "plan_delivery": "airloom.api",
+    "load_delivery_plan": "airloom.api",
     "deploy": "airloom.api",
     "simulate": "airloom.api",
     "write_report": "airloom.api",
@@ -68,6 +77,10 @@ _HOME = {
     "Tolerance": "airloom.core.tolerance",
     "Planned": "airloom.api",
     "DeployOptions": "airloom.deployment",
+    "fetch_model": "airloom.deliver.model",
+    "ProgressiveModel": "airloom.deliver.model",
+    "FetchOptions": "airloom.deliver.client.options",
+    "FetchEvent": "airloom.deliver.client.events",
     "read_trace": "airloom.report.trace",
     "Trained": "airloom.training",
     "ModelGraph": "airloom.core.graph",
@@ -84,6 +97,7 @@ _HOME = {
     "RequestError": "airloom.errors",
     "Cancelled": "airloom.errors",
     "DeadlineExceeded": "airloom.errors",
+    "DeliveryError": "airloom.errors",
     "DeploymentError": "airloom.errors",
     "Overloaded": "airloom.errors",
     "StageFailed": "airloom.errors",
