@@ -10,6 +10,7 @@ from airloom.cli.contract import add_contract_arguments, contract_of
 from airloom.cli.network_options import conditions_of, kept_operators
 from airloom.cli.objective import add_objective_arguments, objective_of
 from airloom.cli.plan_modes import add_mode_arguments, modes_of
+from airloom.cli.plan_progressive import add_progressive_arguments, is_progressive, run_progressive
 
 if TYPE_CHECKING:
     from airloom.core.plan import Plan
@@ -25,6 +26,7 @@ example:
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --train modelled
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --parameters-to cloud --every 10
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --route ue,gnb2,gnb3,gnb4,gnb6,core7,core8,cloud
+  airloom plan profile.json topology.yaml --model-size-on-ue table.json --requests-per-s 5 --min-accuracy .8
 """
 
 
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_contract_arguments(parser)
     add_objective_arguments(parser)
     add_mode_arguments(parser)
+    add_progressive_arguments(parser)
     parser.add_argument("--no-result-back", action="store_true", help="the result stays where it is made")
     parser.add_argument("--no-framing", action="store_true", help="count payload bytes only, as papers do")
     parser.add_argument(
@@ -60,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if is_progressive(args):
+        return run_progressive(args)
     from airloom.cli.plan_table import describe
     from airloom.config import load_topology
     from airloom.core.speed import with_class_factors

@@ -49,18 +49,20 @@ class DeliveryStep(Value, frozen=True):
     """A configuration on its way to the UE.
 
     Attributes:
-        begin_s, ready_s: its first byte leaves the server; the UE can run it. Infinity past the horizon.
+        begin_s, ready_s: its first byte leaves the server; the UE can run it, None where that is past the horizon.
         nbytes: sent for it, besides what was there before.
         total_nbytes: of everything sent when it is complete.
+        share: of the model's weights those that a network of this depth has.
     """
 
     depth: int
     precision: str
     begin_s: float
-    ready_s: float
+    ready_s: float | None
     nbytes: int
     total_nbytes: int
     accuracy: float | None = None
+    share: float = 1.0
 
     @property
     def name(self) -> str:
@@ -75,9 +77,9 @@ class Phase(Value, frozen=True):
         where: see `Where`.
         depth: of the network that answers: of the UE's configuration, or of the one that is split.
         precision: of the weights on the UE that take part; "" where none do.
-        on_ue: the configuration that is complete on the UE, "9/int8"; "" while none is.
+        on_ue: the best configuration that is complete on the UE when it begins, "9/int8"; "" while none is.
         chain, stops: devices, source first, and for each the cut of the network of `depth` at which it stops.
-        latency_s: of a request.
+        latency_s: of a request; None where there is no answer.
         accuracy: expected of an answer; None where nobody measured it.
         energy_j: of the UE for one request, beyond idle; None without power figures.
         nbytes: bytes of the model that are on the UE when the phase begins.
@@ -92,7 +94,7 @@ class Phase(Value, frozen=True):
     on_ue: str = ""
     chain: tuple[str, ...] = ()
     stops: tuple[int, ...] = ()
-    latency_s: float = float("inf")
+    latency_s: float | None = None
     accuracy: float | None = None
     energy_j: float | None = None
     nbytes: int = 0
@@ -112,22 +114,23 @@ class DeliveryTotals(Value, frozen=True):
     """What a delivery comes to over its horizon.
 
     Attributes:
-        latency_s: mean over the answered requests; waiting for a first answer counts where it is waited for.
+        latency_s: mean over the answered requests, None without any. A request that nothing answers yet waits for
+            what comes, as far as its deadline lets it; that counts.
         accuracy: mean over the answered requests; None where nobody measured it.
         answered: share of the requests that get an answer in time.
         nbytes: of the model, sent within the horizon.
         energy_j: of the UE: requests and receiving the model; None without power figures.
-        first_s: when a request is answered first, from time 0.
-        own_s: from when on the UE runs requests alone; infinity where it never does.
+        first_s: when a request is answered first, from time 0; None where none is.
+        own_s: from when on the UE runs requests alone; None where it never does.
     """
 
-    latency_s: float
+    latency_s: float | None = None
     accuracy: float | None = None
     answered: float = 1.0
     nbytes: int = 0
     energy_j: float | None = None
-    first_s: float = 0.0
-    own_s: float = float("inf")
+    first_s: float | None = None
+    own_s: float | None = None
 
 
 class DeliveryAlternative(Value, frozen=True):

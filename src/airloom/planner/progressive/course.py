@@ -8,8 +8,8 @@ the horizon, and what receiving the model costs.
 Two partial plans that hold the same chunks are compared by what time and cost they got there with. One at time t may be
 taken out for another at time u that came at cost c' where
 
-    u <= t:  c' + R best (t - u) <= c    with best the cheapest way of the chunks held: the first could wait,
-    u >  t:  c' <= c + R least (u - t)   with least the cheapest way of all: what the second gains by its lead is less.
+    u <= t:  c' + R best (t - u) <= c    with best the cheapest way of the chunks held: it could wait and do the same,
+    u >  t:  c' <= c + R least (u - t)   with least the cheapest way of all: that much remains to be paid at t at least.
 
 Both keep the optimum, so the result is exact for the order of chunks within a configuration, however many labels there
 are; `most_labels` bounds them, and a plan that met the bound says so. Complexity: O(n^s) orders of s of n
@@ -280,7 +280,10 @@ class Courses:
 
     def _pruned_begun(self, labels: list[tuple[Label, float]], held: frozenset[int]) -> list[tuple[Label, float]]:
         rate = self.asked.requests_per_s
-        best = self.places.at(held, split=self.split)[0].cost
+        best = rate * self.places.at(held, split=self.split)[0].cost
+        if self.asked.minimize == "energy":
+            # Whoever arrives earlier may be receiving for longer.
+            best += self.download.rate_bps({}) / 8.0 * self.download.receive_j_per_byte if self.download.links else 0.0
         bounded = self.asked.battery_j is not None
         kept: list[tuple[Label, float]] = []
         for pair in sorted(labels, key=lambda pair: (pair[0].cost, pair[0].at_s)):
@@ -289,7 +292,7 @@ class Courses:
                 lead = label.at_s - other.at_s
                 if bounded and (abs(lead) > _EPSILON or other.energy_j > label.energy_j + _EPSILON):
                     continue
-                allowance = rate * (best * lead if lead >= 0.0 else self._least * lead)
+                allowance = best * lead if lead >= 0.0 else rate * self._least * lead
                 if other.cost + allowance <= label.cost + _EPSILON and other.nbytes <= label.nbytes:
                     break
             else:

@@ -185,11 +185,11 @@ def phases_of(course: Course, pieces: Pieces, route: tuple[str, ...]) -> tuple[P
             on_ue="" if complete is None else complete.name,
             chain=route if place.where != "none" else (),
             stops=place.stops,
-            latency_s=place.latency_s,
+            latency_s=None if place.where == "none" else place.latency_s,
             accuracy=place.accuracy,
             energy_j=place.energy_j,
             nbytes=stretch.nbytes,
-            download_bps=place.download_bps if stretch.arriving else 0.0,
+            download_bps=place.download_bps if stretch.arriving and math.isfinite(place.download_bps) else 0.0,
         )
         if found and _alike(found[-1], phase):
             rate = max(found[-1].download_bps, phase.download_bps)
@@ -200,7 +200,7 @@ def phases_of(course: Course, pieces: Pieces, route: tuple[str, ...]) -> tuple[P
 
 
 def _alike(one: Phase, other: Phase) -> bool:
-    same = ("where", "depth", "precision", "stops", "on_ue")
+    same = ("where", "depth", "precision", "stops")
     return all(getattr(one, name) == getattr(other, name) for name in same)
 
 
@@ -216,10 +216,11 @@ def steps_of(course: Course, pieces: Pieces) -> tuple[DeliveryStep, ...]:
                 depth=target.depth,
                 precision=target.precision,
                 begin_s=sent.begin_s,
-                ready_s=sent.ready_s,
+                ready_s=sent.ready_s if math.isfinite(sent.ready_s) else None,
                 nbytes=sent.nbytes,
                 total_nbytes=total,
                 accuracy=target.accuracy,
+                share=_share(pieces, target.depth),
             )
         )
     names = {step.name for step in found}
@@ -239,7 +240,17 @@ def steps_of(course: Course, pieces: Pieces) -> tuple[DeliveryStep, ...]:
                     accuracy=place.accuracy,
                 )
             )
-    return tuple(sorted(found, key=lambda step: (step.ready_s, step.total_nbytes)))
+    return tuple(
+        sorted(found, key=lambda step: (math.inf if step.ready_s is None else step.ready_s, step.total_nbytes))
+    )
+
+
+def _share(pieces: Pieces, depth: int) -> float:
+    """Of the model's weights those of a network of this depth."""
+    parts = pieces.manifest.parts
+    whole = sum(part.parameters for part in parts)
+    kept = parts[0].parameters + sum(parts[1 + k].parameters for k in pieces.manifest.order.kept(depth))
+    return kept / whole if whole else 1.0
 
 
 def totals_of(course: Course, places: Places, asked: DeliveryAsked, phases: Sequence[Phase]) -> DeliveryTotals:
@@ -275,14 +286,14 @@ def totals_of(course: Course, places: Places, asked: DeliveryAsked, phases: Sequ
             known = False
         else:
             right += here * place.accuracy
-    own = next((phase.start_s for phase in phases if phase.where == "ue"), float("inf"))
+    own = next((phase.start_s for phase in phases if phase.where == "ue"), None)
     return DeliveryTotals(
-        latency_s=seconds / answered if answered else float("inf"),
+        latency_s=seconds / answered if answered else None,
         accuracy=right / answered if known and answered else None,
         answered=min(answered / asked.horizon_s, 1.0),
         nbytes=round(course.nbytes),
         energy_j=course.energy_j if places.has_power else None,
-        first_s=first,
+        first_s=first if math.isfinite(first) else None,
         own_s=own,
     )
 

@@ -74,6 +74,25 @@ def parts_of(profile: Profile, blocks: Sequence[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
+def private_by_depth(profile: Profile, manifest: Manifest, private_operators: int) -> dict[int, int]:
+    """By depth: how many of its operators are among the first `private_operators` of the whole.
+
+    Raises:
+        ConfigError: more are private than there are.
+    """
+    if not 0 <= private_operators <= profile.num_operators:
+        raise ConfigError(f"{private_operators} operators cannot stay: {profile.model} has {profile.num_operators}")
+    if private_operators == 0:
+        return {}
+    inside = operators_of_blocks(profile, manifest.architecture.blocks)
+    found = {}
+    for depth in manifest.order.depths:
+        kept = set(manifest.order.kept(depth))
+        gone = {k for block, members in enumerate(inside) if block not in kept for k in members}
+        found[depth] = sum(k not in gone for k in range(private_operators))
+    return found
+
+
 def without(profile: Profile, gone: set[int]) -> Profile:
     """The profile without some operators; a cut where they were is the one behind them."""
     if not gone:
