@@ -26,7 +26,6 @@ example:
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --train modelled
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --parameters-to cloud --every 10
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --route ue,gnb2,gnb3,gnb4,gnb6,core7,core8,cloud
-  airloom plan profile.json topology.yaml --model-size-on-ue table.json --requests-per-s 5 --min-accuracy .8
 """
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airloom.core.delivery_plan import Aim, DeliveryAsked
 
 #: Options of other plans that say nothing about this one, by their attribute, with the value that stands for none.
-_OTHERS = {
+_OTHERS: dict[str, tuple[str, object]] = {
     "dry_run": ("--dry-run", None), "train": ("--train", None), "previous": ("--from", None),
     "parameters_to": ("--parameters-to", None), "route": ("--route", None), "tolerance": ("--tolerance", None),
     "solver": ("--solver", None), "no_result_back": ("--no-result-back", False), "no_framing": ("--no-framing", False),
@@ -30,7 +30,7 @@ def add_progressive_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-size-on-ue",
         metavar="MODEL",
         type=Path,
-        help="plan how deep and precise the model on the UE should be, and when: a table of `airloom elastic table`, or "
+        help="plan how deep and precise the model on the UE should be, and when: a table of `airloom elastic table` or "
         "an artifact of `airloom elastic pack`; see docs/progressive-plans.md",
     )
     group.add_argument("--requests-per-s", metavar="R", type=float, help="requests come evenly (default 1)")

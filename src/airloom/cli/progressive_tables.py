@@ -43,7 +43,7 @@ def heading(plan: DeliveryPlan) -> str:
 
 def in_words(plan: DeliveryPlan) -> str:
     """The decision in a sentence."""
-    said = []
+    said: list[str] = []
     whole = max((step.depth for step in plan.steps), default=0)
     phases = [phase for phase in plan.phases if phase.where != "none"]
     for step in plan.steps:
@@ -142,7 +142,7 @@ def _totals_table(plan: DeliveryPlan) -> str:
         for alternative in plan.alternatives
     ]
     header = (
-        "over the horizon", "mean latency", plan.metric, "answered", "first answer", "on UE from", "sent", "UE energy", "",
+        "over the horizon", "mean latency", plan.metric, "answered", "first answer", "on UE from", "sent", "energy", "",
     )  # fmt: skip
     return table(rows, header)
 
