@@ -67,7 +67,7 @@ def _grouped(shapes: Mapping[str, tuple[int, ...]]) -> dict[tuple[tuple[int, ...
     paths: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for name in sorted(shapes):
         path, _, leaf = name.rpartition(".")
-        paths.setdefault((path, shapes[name]), []).append(leaf)
+        paths.setdefault((path, shapes[name]), []).append(leaf if path else name)
     groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[str]] = {}
     for (path, shape), leaves in paths.items():
         groups.setdefault((shape, tuple(leaves)), []).append(path)
