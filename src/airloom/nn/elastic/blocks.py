@@ -10,18 +10,19 @@ A block runs once, takes one tensor and gives one, and shares no weight with oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from airloom.core.depth import Block, GraphBlock, GraphBlocks, SkipPath, block_modules
-from airloom.core.graph import ModelGraph, TensorSpec
+from airloom.core.graph import ModelGraph, Parameter, TensorSpec
 from airloom.errors import UserError
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.elastic.observed import Seen, observe
-from airloom.nn.elastic.skip import Fit, any_batch, own_path
+from airloom.nn.elastic.skip import Fit, Mixing, any_batch, own_path
 
 
 @dataclass(frozen=True)
@@ -210,10 +211,11 @@ class _Finder:
             self.reasons[path] = "gives a view of a tensor, or several"
             return None
         if len(streams) != 1:
-            self.reasons[path] = "takes a view of a tensor, or several of one form"
+            several = "takes several tensors of one form: examples of different lengths tell them apart"
+            self.reasons[path] = several if streams else "takes a view of a tensor"
             return None
         [entry], [result] = streams, outputs
-        skip = self._skip(start, stop, entry, result, same_form)
+        skip = self._skip(name, start, stop, entry, result, same_form)
         if skip is None:
             self.reasons[path] = f"makes {list(last.shape_out)} of {list(one.shape_in)}"
             return None
@@ -237,7 +239,7 @@ class _Finder:
         }
         return bool(inside & outside) or bool(own & others) or not own
 
-    def _skip(self, start: int, stop: int, entry: int, result: int, same_form: bool) -> SkipPath | None:
+    def _skip(self, name: str, start: int, stop: int, entry: int, result: int, same_form: bool) -> SkipPath | None:
         before, after = self.graph.tensors[entry], self.graph.tensors[result]
         if before == after:
             return SkipPath(kind="identity", tensors=(before,))
@@ -246,35 +248,34 @@ class _Finder:
         own = own_path(self.graph, start, stop, entry, result)
         if own is not None and any_batch(own):
             return own
-        return self._pooled(before, after, self._maps_last(start, stop))
-
-    def _pooled(self, before: TensorSpec, after: TensorSpec, maps_last: bool) -> SkipPath | None:
         try:
-            fit = Fit(before.shape[1:], after.shape[1:], maps_last=maps_last)
+            kind = Mixing if self.adapters else Fit
+            fit = kind(before.shape[1:], after.shape[1:], maps_last=self._maps_last(start, stop))
         except UserError:
             return None
-        return path_of(fit, before)
+        return path_of(fit, before, name)
 
     def _maps_last(self, start: int, stop: int) -> bool:
         """Whether the features of the block's tensors lie along the last axis: it has no convolution."""
         return not any("conv" in op.target for op in self.graph.operators[start:stop])
 
 
-def path_of(way: nn.Module, spec: TensorSpec) -> SkipPath:
-    """What `way` makes of a tensor of the form `spec`, as data."""
-    import torch
-
+def path_of(way: nn.Module, spec: TensorSpec, block: str) -> SkipPath:
+    """What `way` makes of a tensor of the form `spec`, as data; its weights are named as `adapter_key` says."""
     example = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
-    graph: ModelGraph = capture(way, (example,), name="skip").graph
+    graph: ModelGraph = capture(way.to(example.dtype), (example,), name="skip").graph
     return SkipPath(
         kind="adapter" if graph.parameters else "pool",
         tensors=graph.tensors,
         operators=graph.operators,
         result=graph.outputs[0],
-        parameters=graph.parameters,
+        parameters=tuple(
+            Parameter(name=f"adapters.{adapter_key(block)}.{p.name}", spec=p.spec, trained=p.trained)
+            for p in graph.parameters
+        ),
     )
 
 
-def names_of(blocks: Sequence[Block]) -> tuple[str, ...]:
-    """Paths of the blocks, as a manifest holds them."""
-    return tuple(block.name for block in blocks)
+def adapter_key(block: str) -> str:
+    """The name of the adapter of `block` among the adapters: a name in a state dict has no dots of its own."""
+    return block.replace(".", "-")

@@ -154,9 +154,11 @@ class _Draft:
         return found[::-1]
 
     def _read(self, steps: list[_Step]) -> dict[int, int]:
-        """New ids of the parameters that the steps read or write, in the order in which the whole graph has them."""
-        used = {step.parameters[p] for step in steps for p in (*step.operator.parameters, *step.operator.writes)}
-        return {p: k for k, p in enumerate(sorted(used))}
+        """New ids of the parameters that the steps read or write, in the order in which they first do."""
+        used = [
+            step.parameters[p] for step in steps for p in sorted({*step.operator.parameters, *step.operator.writes})
+        ]
+        return {p: k for k, p in enumerate(dict.fromkeys(used))}
 
 
 def check_blocks(blocks: GraphBlocks, graph: ModelGraph, *, where: str) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from airloom.core.depth import Block, DepthOrder, Order, block_modules, depth_order
 from airloom.errors import ConfigError
-from airloom.nn.elastic.blocks import Blocks, find_blocks
-from airloom.nn.elastic.skip import Path, Skip
+from airloom.nn.elastic.blocks import Blocks, adapter_key, find_blocks
+from airloom.nn.elastic.skip import Adapter, Path, Skip
 from airloom.nn.elastic.statistics import Slot, checked, slots_of
 
 _ADAPTERS = "adapters."
@@ -53,8 +53,16 @@ class ElasticModel(nn.Module):
         self.order = order or depth_order("back", blocks.groups)
         if self.order.num_blocks != len(self.blocks):
             raise ConfigError(f"an order of {self.order.num_blocks} blocks for a network of {len(self.blocks)}")
-        self.adapters = nn.ModuleDict()
-        self._skips = _skips(module, blocks)
+        self.adapters = nn.ModuleDict(
+            {
+                adapter_key(block.name): Adapter(block.skip)
+                for block in blocks.graph.blocks
+                if block.skip.kind == "adapter"
+            }
+        )
+        if len(self.adapters) and hasattr(module, "adapters"):
+            raise ConfigError("a network with a module `adapters` of its own takes none: rename it")
+        self._skips = self._made_skips()
         self._slots = slots_of(module)
         self._statistics: dict[int, dict[str, Tensor]] = {}
         self._whole: dict[str, Tensor] = {}  # those of the whole model while another depth has its own
@@ -128,11 +136,13 @@ class ElasticModel(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As of `module`; depths that have statistics of their own keep them."""
-        inner = {k: v for k, v in state_dict.items() if not k.startswith(_ADAPTERS)}
-        beside = {k.removeprefix(_ADAPTERS): v for k, v in state_dict.items() if k.startswith(_ADAPTERS)}
+        beside: dict[str, Any] = {}
+        if len(self.adapters):
+            beside = {k.removeprefix(_ADAPTERS): v for k, v in state_dict.items() if k.startswith(_ADAPTERS)}
+        inner = {k: v for k, v in state_dict.items() if not beside or not k.startswith(_ADAPTERS)}
         with self.at(self.order.num_blocks):
             result = self.module.load_state_dict(inner, strict=strict, assign=assign)
-            if len(self.adapters) or beside:
+            if len(self.adapters):
                 self.adapters.load_state_dict(beside, strict=strict, assign=assign)
         return result
 
@@ -196,6 +206,20 @@ class ElasticModel(nn.Module):
         prefixes = tuple(f"{m}." for m in out)
         return tuple(slot for slot in self._slots if not slot.key.startswith(prefixes))
 
+    def _made_skips(self) -> list[list[tuple[nn.Module, Skip]]]:
+        """For each block its modules, with what each runs in place of its `forward`."""
+        skips: list[list[tuple[nn.Module, Skip]]] = []
+        for block, place, keyword in zip(self.blocks, self.found.graph.blocks, self.found.keywords, strict=True):
+            try:
+                first, *rest = [self.module.get_submodule(m) for m in block_modules(block.name)]
+            except AttributeError:
+                raise ConfigError(f"{type(self.module).__name__} has no module {block.name!r}") from None
+            way: Any = None if place.skip.kind == "identity" else Path(place.skip)
+            if place.skip.kind == "adapter":
+                way = self.adapters[adapter_key(block.name)]
+            skips.append([(first, Skip(way, keyword)), *((m, Skip()) for m in rest)])
+        return skips
+
     def _use_statistics(self, depth: int) -> None:
         own = self._statistics.get(depth, {})
         if not own and not self._whole:
@@ -227,15 +251,3 @@ def elastic(
     """
     blocks = find_blocks(module, example_inputs, adapters=adapters)
     return ElasticModel(module, blocks, depth_order(order, blocks.groups, depths=depths))
-
-
-def _skips(module: nn.Module, blocks: Blocks) -> list[list[tuple[nn.Module, Skip]]]:
-    skips: list[list[tuple[nn.Module, Skip]]] = []
-    for block, place, keyword in zip(blocks.blocks, blocks.graph.blocks, blocks.keywords, strict=True):
-        try:
-            first, *rest = [module.get_submodule(m) for m in block_modules(block.name)]
-        except AttributeError:
-            raise ConfigError(f"{type(module).__name__} has no module {block.name!r}") from None
-        way = None if place.skip.kind == "identity" else Path(place.skip)
-        skips.append([(first, Skip(way, keyword)), *((m, Skip()) for m in rest)])
-    return skips

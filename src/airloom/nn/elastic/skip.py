@@ -17,7 +17,7 @@ from airloom.core.depth import SkipPath
 from airloom.core.graph import ModelGraph, Operator, TensorSpec
 from airloom.errors import UserError
 from airloom.nn.operators import FACTORIES, argument_names, runnable
-from airloom.nn.program import Call, LocalRef, ParameterRef, Program, TensorRef, call_references, decode, encode
+from airloom.nn.program import Call, LocalRef, ParameterRef, Program, TensorRef, decode, encode
 
 # They change each element by itself: what a block does to the sum of its shortcut and its layers is left out with it.
 _ACTIVATIONS = frozenset(
@@ -54,25 +54,30 @@ class Path:
     def __deepcopy__(self, memo: object) -> Path:
         return self  # nothing in it changes
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, weights: Sequence[Tensor] = ()) -> Tensor:
+        """The shortcut of `x` [N, ...]; `weights` are those of `path.parameters`."""
         tensors: dict[int, Any] = {0: x}
         for op, program in zip(self.path.operators, self.programs, strict=True):
             results: list[Any] = []
             for call in program.let:
-                result = _called(call, tensors, results, x.device)
+                result = _called(call, tensors, results, weights, x.device)
                 results.append(result if call.item is None else result[call.item])
-            result = _called(program.call, tensors, results, x.device)
+            result = _called(program.call, tensors, results, weights, x.device)
             taken = (result,) if program.take is None else tuple(result[k] for k in program.take)
             tensors.update(zip(op.outputs, taken, strict=True))
         out: Tensor = tensors[self.path.result]
         return out
 
 
-def _called(call: Call, tensors: dict[int, Any], results: list[Any], device: torch.device) -> Any:
+def _called(
+    call: Call, tensors: dict[int, Any], results: list[Any], weights: Sequence[Tensor], device: torch.device
+) -> Any:
     def value(v: Any) -> Any:
         match v:
             case TensorRef(id):
                 return tensors[id]
+            case ParameterRef(id):
+                return weights[id]
             case LocalRef(place):
                 return results[place]
             case list():
@@ -130,12 +135,67 @@ class Fit(nn.Module):
             pooled = adaptive(x, list(after) if axes > 1 else after[0])
         return pooled
 
-    def _maps(self, x: Tensor) -> Tensor:
+    def _maps(self, x: Tensor) -> Tensor:  # [N, C, ...]
         before, after = self.maps
         if after > before:
             extra = after - before
             return F.pad(x, [0, 0] * (x.dim() - 2) + [extra // 2, extra - extra // 2])
-        return x if after == before else torch.unflatten(x, 1, (after, before // after)).mean(2)
+        if after == before:
+            return x
+        # Slices, not a view: no number of samples is written down in the graph.
+        each = before // after
+        total = x[:, ::each]
+        for k in range(1, each):
+            total = total + x[:, k::each]
+        return total / each
+
+
+class Mixing(Fit):
+    """A trained linear map between feature maps in place of zeros and means, at every place the same (a 1x1
+    convolution); where a side shrinks, average pooling before it.
+
+    It starts as what `Fit` does with zeros, and so adds nothing to an untrained network.
+    """
+
+    def __init__(self, form_in: Sequence[int], form_out: Sequence[int], *, maps_last: bool = False) -> None:
+        at = -1 if maps_last else 0
+        same = list(form_out)
+        same[at] = form_in[at]
+        super().__init__(form_in, same, maps_last=maps_last)
+        self.weight = nn.Parameter(mixing_start(form_in[at], form_out[at]))
+
+    def _maps(self, x: Tensor) -> Tensor:  # [N, C, ...]
+        if x.dim() == 2:
+            return F.linear(x, self.weight)
+        axes = x.dim() - 2
+        kernel = self.weight.reshape(*self.weight.shape, *([1] * axes))
+        mixed: Tensor = (F.conv1d, F.conv2d, F.conv3d)[axes - 1](x, kernel)
+        return mixed
+
+
+def mixing_start(before: int, after: int) -> Tensor:
+    """`[after, before]` ones where zero-padding or dropping feature maps on both sides leaves a map, else zeros."""
+    weight = torch.zeros(after, before)
+    shift = (after - before) // 2
+    for k in range(before):
+        if 0 <= k + shift < after:
+            weight[k + shift, k] = 1.0
+    return weight
+
+
+class Adapter(nn.Module):
+    """A skip path with weights of its own, `SkipPath` of kind `adapter`, as a module."""
+
+    def __init__(self, path: SkipPath) -> None:
+        super().__init__()
+        self.way = Path(path)
+        [parameter] = path.parameters
+        after, before = parameter.spec.shape
+        dtype: torch.dtype = getattr(torch, parameter.spec.dtype)
+        self.weight = nn.Parameter(mixing_start(before, after).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(x, (self.weight,))
 
 
 def own_path(graph: ModelGraph, start: int, stop: int, entry: int, result: int) -> SkipPath | None:
@@ -280,9 +340,6 @@ def spec_with_batch(spec: TensorSpec, batch: int) -> tuple[int, ...]:
 def any_batch(path: SkipPath) -> bool:
     """Whether `path` gives the right form for another batch than the graph's too (no shape is written down in it)."""
     batch = path.tensors[0].shape[0] + 1
-    references = [r for op in path.operators for r in _program_references(op)]
-    if any(isinstance(r, ParameterRef) for r in references):
-        return False
     x = torch.zeros(spec_with_batch(path.tensors[0], batch), dtype=getattr(torch, path.tensors[0].dtype))
     try:
         with torch.no_grad():
@@ -290,8 +347,3 @@ def any_batch(path: SkipPath) -> bool:
     except RuntimeError:  # a view that fits the graph's batch only
         return False
     return tuple(out.shape) == spec_with_batch(path.tensors[path.result], batch)
-
-
-def _program_references(op: Operator) -> list[Any]:
-    program = decode(op.target, op.arguments)
-    return [r for c in (*program.let, program.call) for r in call_references(c)]
