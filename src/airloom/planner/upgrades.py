@@ -26,6 +26,7 @@ FIRST_SHARE = 0.15
 
 # How many times over bytes that the target has no use for count, the first that keeps them to what may be spared.
 _PENALTIES = (0.0, 4.0, 32.0, np.inf)
+THRIFTS = len(_PENALTIES)
 
 
 def upgrade_path(
@@ -47,11 +48,23 @@ def upgrade_path(
     table = lookup(manifest)
     goal = table.row(target)
     held = frozenset(have)
-    for penalty in _PENALTIES:
-        path = _cheapest(table, held, goal, penalty)
-        if spare_nbytes is None or _spent(table, held, path) <= spare_nbytes:
+    for thrift in range(THRIFTS):
+        path, wasted = thrifty_path(table, held, goal, thrift)
+        if spare_nbytes is None or wasted <= spare_nbytes:
             break
-    return tuple(table.manifest.configurations[k] for k in path)
+    return path
+
+
+def thrifty_path(table: Lookup, have: frozenset[int], goal: int, thrift: int) -> tuple[tuple[Configuration, ...], int]:
+    """A path to row `goal`, and the bytes on it that the goal does not need.
+
+    Args:
+        thrift: 0 weighs those bytes as they are, `THRIFTS - 1` sends none, and what is between is between.
+    """
+    rows = _cheapest(table, have, goal, _PENALTIES[thrift])
+    extra = {k for row in rows for k in table.needed[row]} - set(table.needed[goal]) - have
+    wasted = sum(table.manifest.chunks[k].nbytes for k in extra)
+    return tuple(table.manifest.configurations[k] for k in rows), wasted
 
 
 def arrival(manifest: Manifest | Lookup, have: Iterable[int], path: Iterable[Configuration]) -> tuple[int, ...]:
@@ -72,12 +85,6 @@ def runnable(manifest: Manifest | Lookup, have: Iterable[int]) -> tuple[Configur
     return tuple(
         c for c, needed in zip(table.manifest.configurations, table.needed, strict=True) if held.issuperset(needed)
     )
-
-
-def _spent(table: Lookup, have: frozenset[int], path: list[int]) -> float:
-    """Bytes of chunks that the last of `path` does not need."""
-    extra = {k for row in path for k in table.needed[row]} - set(table.needed[path[-1]]) - have
-    return float(sum(table.chunk_nbytes[k] for k in extra))
 
 
 def _cheapest(table: Lookup, have: frozenset[int], goal: int, penalty: float) -> list[int]:
@@ -104,18 +111,19 @@ def _cheapest(table: Lookup, have: frozenset[int], goal: int, penalty: float) ->
     early = (total[rows] <= FIRST_SHARE * total[goal]) & np.isfinite(weigh)
     if not ready.any() and early.any():
         cost[~early] = np.inf
+    # [to, from] what a step costs; infinite where it is none.
+    deeper = table.depth[rows][:, None] != table.depth[rows][None, :]
+    nbytes = core[rows][:, None] - core[rows][None, :] + deeper * extra[rows][:, None]
+    steps = nbytes * loss[None, :] + step
+    if weigh.any():
+        steps += np.where(deeper, weigh[:, None], 0.0)
+    steps[~table.within[np.ix_(rows, rows)].T] = np.inf
     before = np.full(len(rows), -1, np.intp)
-    for j in range(len(rows)):
-        earlier = np.flatnonzero(table.within[rows[:j], rows[j]])
-        if not len(earlier):
-            continue
-        i = rows[earlier]
-        fresh = np.where(table.depth[i] == table.depth[rows[j]], 0.0, 1.0)
-        via = cost[earlier] + loss[earlier] * (core[rows[j]] - core[i] + fresh * extra[rows[j]]) + step
-        via[fresh > 0] += weigh[j]
-        k = int(np.argmin(via))
+    for j in range(1, len(rows)):
+        via = cost[:j] + steps[j, :j]
+        k = int(via.argmin())
         if via[k] < cost[j]:
-            cost[j], before[j] = via[k], earlier[k]
+            cost[j], before[j] = via[k], k
     path, j = [], len(rows) - 1
     while j >= 0:
         path.append(int(rows[j]))

@@ -100,13 +100,13 @@ class ModelServer:
         )
 
     async def plan(self, request: Request) -> Response:
-        asked = read_request(await _body(request, self.settings.head_timeout_s))
-        release = self._release(request, asked.manifest or None)
         link = Link(
             request.scope.get("airloom.rate"), self.settings.assumed_rate_bps, request.scope.get("airloom.rtt", 0.0)
         )
+        body = await _body(request, self.settings.head_timeout_s)
         try:
-            found = answer(release, asked, link)
+            asked = read_request(body)
+            found = answer(self._release(request, asked.manifest or None), asked, link)
         except Refusal as refusal:
             self.decisions["refused" if refusal.status == 422 else "wrong"] += 1
             raise

@@ -30,7 +30,8 @@ from airloom.deliver.manifest import (
 )
 from airloom.deliver.signing import read_public_key
 from airloom.errors import ConfigError, DeliveryError
-from airloom.planner.delivery import Lookup, arrival, upgrade_path
+from airloom.planner.delivery import Lookup
+from airloom.planner.upgrades import THRIFTS, thrifty_path
 
 # Of the open files that the system allows, those that are left to connections.
 _SPARE_FILES = 256
@@ -101,7 +102,10 @@ class Release:
         self.chunks = tuple(files[chunk.file] for chunk in manifest.chunks)
         self.loaded_at = time.monotonic()
         self.retired_at: float | None = None
-        self._paths: OrderedDict[tuple[str, frozenset[int], int | None], tuple[Configuration, ...]] = OrderedDict()
+        # Of a target and what is there: paths by thrift, as far as anybody needed them.
+        self._paths: OrderedDict[tuple[str, frozenset[int]], list[tuple[tuple[Configuration, ...], int]]] = (
+            OrderedDict()
+        )
 
     @property
     def largest(self) -> int:
@@ -110,21 +114,17 @@ class Release:
 
     def path(self, have: frozenset[int], target: Configuration, spare_nbytes: int | None) -> tuple[Configuration, ...]:
         """`upgrade_path`; what was asked for lately is remembered."""
-        path = self._path(have, target, None)
-        if spare_nbytes is None:
-            return path
-        needed = set(self.table.needed[self.table.row(target)])
-        wasted = sum(self.chunks[k].nbytes for k in arrival(self.table, have, path) if k not in needed)
-        return path if wasted <= spare_nbytes else self._path(have, target, spare_nbytes)
-
-    def _path(self, have: frozenset[int], target: Configuration, spare: int | None) -> tuple[Configuration, ...]:
-        key = (target.name, have, spare)
-        path = self._paths.get(key)
-        if path is None:
-            path = upgrade_path(self.table, have, target, spare_nbytes=spare)
-            self._paths[key] = path
-            if len(self._paths) > _MAX_PATHS:
-                self._paths.popitem(last=False)
+        key = (target.name, have)
+        known = self._paths.setdefault(key, [])
+        self._paths.move_to_end(key)
+        if len(self._paths) > _MAX_PATHS:
+            self._paths.popitem(last=False)
+        for thrift in range(THRIFTS):
+            if thrift == len(known):
+                known.append(thrifty_path(self.table, have, self.table.row(target), thrift))
+            path, wasted = known[thrift]
+            if spare_nbytes is None or wasted <= spare_nbytes:
+                break
         return path
 
 
