@@ -32,6 +32,7 @@ COMMANDS = {
     "federate": "airloom.cli.federate",
     "elastic": "airloom.cli.elastic",
     "serve-model": "airloom.cli.serve_model",
+    "fetch-model": "airloom.cli.fetch_model",
     "node": "airloom.cli.node",
     "status": "airloom.cli.status",
     "certs": "airloom.cli.certs",

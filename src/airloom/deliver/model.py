@@ -17,11 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from airloom.core.progressive import Configuration, Manifest
 from airloom.deliver.arrived import Arrived
@@ -68,6 +70,7 @@ class ProgressiveModel:
         self._changed, self._preparing = threading.Condition(), threading.RLock()
         self._arrived = Arrived(trusted.manifest)
         self._runner: Runner | None = None
+        self._building: Future[Runner] | None = None
         self._call: Callable[..., Any] | None = None
         self._configuration: Configuration | None = None
         self._fault: Exception | None = None
@@ -195,6 +198,32 @@ class ProgressiveModel:
         needs = self.manifest.chunks_of(configuration)
         return held.union(self._arrived.loaded((configuration,))).issuperset(needs)
 
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Weights and buffers of what runs now, by the names of the network's state dict; not to be written to.
+
+        Raises:
+            DeliveryError: nothing runs yet.
+        """
+        with self._preparing:
+            runner, configuration = self._running_now()
+            return runner.weights(configuration.depth, self._arrived.arrays(configuration))
+
+    def captured(self) -> Any:
+        """What runs now as a captured model (`nn.captured.Captured`): to be profiled, planned, split or sent.
+
+        Raises:
+            DeliveryError: nothing runs yet.
+            ConfigError: it is an ensemble.
+        """
+        with self._preparing:
+            runner, configuration = self._running_now()
+            return runner.captured(configuration.depth)
+
+    def _running_now(self) -> tuple[Runner, Configuration]:
+        if self._runner is None or self._configuration is None:
+            raise DeliveryError(f"{self.manifest.model}: nothing runs yet")
+        return self._runner, self._configuration
+
     # --- waiting ------------------------------------------------------------------------------
 
     def wait_ready(self, timeout_s: float | None = None) -> Configuration:
@@ -213,6 +242,11 @@ class ProgressiveModel:
                 last good configuration goes on running.
         """
         return self._wait(lambda: self._goal is None and self._fault is None, timeout_s)
+
+    def settled(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is being fetched any more, the target reached or not; False where that is not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._goal is None or self._over, timeout_s)
 
     def _wait(self, reached: Callable[[], bool], timeout_s: float | None) -> Configuration:
         with self._changed:
@@ -384,7 +418,7 @@ class ProgressiveModel:
         self._needed_nbytes = sum(manifest.chunks[k].nbytes for k in needs - held)
         self._cached_nbytes = sum(manifest.chunks[k].nbytes for k in needs & held)
         self._tell("target", configuration=target)
-        self._start_runner()
+        self._begin_building()
         position = self._pass(path, 0)
         for index, data in self._fetcher.bring(loaded, path):
             with self._preparing:
@@ -413,18 +447,27 @@ class ProgressiveModel:
                 self._run(furthest, path[position:], "usable")
         return position
 
-    def _start_runner(self) -> None:
-        if self._runner is None:
+    def _begin_building(self) -> None:
+        """Have the network built while its weights arrive."""
+        if self._runner is None and self._building is None:
             described = self.manifest.architecture
             data = None
             if described.file:
                 data = bytes(self._fetcher.file(described.file, described.nbytes, described.sha256))
-            self._runner = make_runner(self.manifest, data)
+            builder = ThreadPoolExecutor(1, thread_name_prefix=f"build-{self.manifest.model}")
+            self._building = builder.submit(make_runner, self.manifest, data)
+            builder.shutdown(wait=False)
+
+    def _built(self) -> Runner:
+        if self._runner is None:
+            assert self._building is not None  # nothing has arrived before it was begun
+            building, self._building = self._building, None
+            self._runner = building.result()
+        return self._runner
 
     def _run(self, configuration: Configuration, path: tuple[Configuration, ...], kind: EventKind) -> None:
         """Have calls run `configuration`: prepared beside what runs, then one assignment."""
-        runner = self._runner
-        assert runner is not None  # nothing has arrived before there is one
+        runner = self._built()
         call = runner.prepare(configuration.depth, self._arrived.arrays(configuration))
         if self._over:
             raise Stopped

@@ -19,6 +19,7 @@ from airloom import zoo
 from airloom.core.progressive import Manifest
 from airloom.deliver.runner import Arrays, Moved, Runner
 from airloom.errors import ChunkError, ConfigError, ManifestError
+from airloom.nn.capture import capture
 from airloom.nn.captured import Captured, Structure
 from airloom.nn.elastic.blocks import Blocks, find_blocks
 from airloom.nn.elastic.graphs import skip_blocks
@@ -114,7 +115,7 @@ class ZooNetwork:
     """A network of the zoo by name and options; `blocks` None looks for them in its graph, which takes seconds."""
 
     def __init__(self, manifest: Manifest, blocks: Blocks | None) -> None:
-        architecture = manifest.architecture
+        self._architecture = architecture = manifest.architecture
         name, options = architecture.name, dict(architecture.options)
         if blocks is None:
             module = zoo.build(name, "random", **options)
@@ -155,6 +156,21 @@ class ZooNetwork:
             self._beside = _Tree(self._now.elastic.twin())
         # The weights that ran before are needed no more, and this lets go of them.
         self._beside.put(self._depth, self._tensors)
+
+    def weights(self, depth: int, arrays: Arrays) -> dict[str, Any]:
+        found: dict[str, Any] = dict(arrays)
+        kept = set(self._now.elastic.order.kept(depth))
+        parts = self._now.elastic.part_keys()
+        for key in (key for k, keys in enumerate(parts) if k == 0 or k - 1 in kept for key in keys):
+            if key.rpartition(".")[2] == _COUNTER:
+                found[key] = np.zeros((), np.int64)
+        return found
+
+    def captured(self, depth: int) -> Captured:
+        name, options = self._architecture.name, dict(self._architecture.options)
+        elastic = self._now.elastic.twin()
+        elastic.set_depth(depth)
+        return capture(elastic.module, zoo.example_inputs(name, **options), name=name)
 
 
 class GraphNetwork:
@@ -201,6 +217,9 @@ class GraphNetwork:
             return skip_blocks(whole, self._places, self._order.kept(depth), adapters)
         except KeyError as error:
             raise ChunkError(f"weight {str(error)[:80]} is in no chunk") from None
+
+    def weights(self, depth: int, arrays: Arrays) -> dict[str, Any]:
+        return dict(arrays)
 
     def settle(self) -> None:
         """What ran before goes with its last call."""

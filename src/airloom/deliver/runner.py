@@ -38,6 +38,16 @@ class Runner(Protocol):
         What ran before raises `Moved` where it is called still.
         """
 
+    def weights(self, depth: int, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """`arrays`, those of what runs at `depth`, by the names of the network's own state dict and as whole as it."""
+
+    def captured(self, depth: int) -> Any:
+        """What runs now as an `nn.captured.Captured`.
+
+        Raises:
+            ConfigError: it is no network.
+        """
+
 
 def make_runner(manifest: Manifest, architecture: bytes | None) -> Runner:
     """The runner of a manifest's architecture.

@@ -85,17 +85,19 @@ def read_public_key(text: str | Path) -> Ed25519PublicKey:
 
 
 def parse_public_key(data: bytes, *, where: str = "") -> Ed25519PublicKey:
-    """The public key in the bytes of a PEM file.
+    """The public key in the bytes of a PEM file, or of a file with a line `ed25519:BASE64`.
 
     Raises:
         ConfigError: there is none; `where` names the file.
     """
+    if data.startswith(_TEXT.encode()):
+        return read_public_key(data[:200].decode("ascii", "replace").strip())
     if b"PRIVATE KEY" in data:
         raise ConfigError("this is the private key: give the public one, and keep this one secret", where=where)
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError("not a public key in PEM", where=where) from None
+        raise ConfigError(f"not a public key: PEM, or a line {_TEXT}...", where=where) from None
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError("a public key, but not of Ed25519", where=where)
     return key
