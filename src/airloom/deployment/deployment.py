@@ -286,6 +286,17 @@ class Deployment:
             if state.up:
                 self.set_factor(state.id, self.topology.device(state.id).factor * (1.0 + state.load))
 
+    def stream(self, name: str) -> str:
+        """`ip:port` at which the source calls a service of `DeployOptions.streams` over the emulated links."""
+        return self._launcher.stream(name)
+
+    def use_weights(self, state: Mapping[str, Any]) -> None:
+        """Have the source run with these weights from its next stage on; others keep theirs.
+
+        What `state` lacks stays as it is. Only for a source that runs stages as they are: not with a tolerance profile.
+        """
+        self._hosts.use_weights(state)
+
     def rewind(self) -> None:
         """The rate traces of emulated links begin again now."""
         self._loop.wait(self._launcher.rewind())

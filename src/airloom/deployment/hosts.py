@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airloom.core.trace import Event
 from airloom.deployment.setup import Setup
@@ -61,6 +61,7 @@ class Hosts:
         self._on_training = on_training
         self._node: Node | None = None
         self._launcher: Launcher | None = None
+        self._executor: StageExecutor | CodedExecutor | TrainingExecutor | None = None
         self._network_trace: TraceWriter | None = None
 
     @property
@@ -83,7 +84,7 @@ class Hosts:
             DeploymentError: hosts did not come up.
         """
         setup, options = self._setup, self._setup.options
-        executor = await asyncio.to_thread(self._make_executor)
+        executor = self._executor = await asyncio.to_thread(self._make_executor)
         routes: dict[str, str] = {}
         if options.launch:
             await self._launch()
@@ -107,6 +108,14 @@ class Hosts:
         )
         await self._node.start()
         await self._wait_ready(_LAUNCHED_WAIT_S + _WAVE_S * options.slow_motion if options.launch else options.wait_s)
+
+    def use_weights(self, state: Mapping[str, Any]) -> None:
+        """Have the source's executor run with these weights from its next stage on."""
+        from airloom.nn.executor import StageExecutor
+
+        if not isinstance(self._executor, StageExecutor):
+            raise ConfigError("only a source that runs stages as they are takes other weights")
+        self._executor.use_weights(state)
 
     async def close(self) -> None:
         """End requests under way, then every process that was started."""
@@ -148,7 +157,11 @@ class Hosts:
             self._command,
             folder=self._folder,
             emulation=Emulation(
-                links=options.emulate, transport=options.transport, seed=options.seed, slow=options.slow_motion
+                links=options.emulate,
+                transport=options.transport,
+                seed=options.seed,
+                slow=options.slow_motion,
+                streams=options.streams,
             ),
             environment={"OMP_NUM_THREADS": str(setup.threads)},
             on_event=self._network_event,

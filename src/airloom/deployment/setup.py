@@ -29,6 +29,7 @@ from airloom.planner.inputs import check_model
 from airloom.planner.pricing import profile_of
 from airloom.runtime.handling import measure_handling
 from airloom.runtime.motion import Motion, slow_enough
+from airloom.runtime.relay_control import Stream
 from airloom.units import format_seconds
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class DeployOptions:
         training: what hosts train and how, in place of answering requests.
         slow_motion: seconds of this machine that one of the emulated network takes (with `emulate` only), so that
             devices that are faster than this machine can be emulated. All times in and out are the network's.
+        streams: services that are reached over the emulated links, beside the requests (`Deployment.stream`).
     """
 
     transport: Literal["udp", "tcp"] = "udp"
@@ -86,6 +88,7 @@ class DeployOptions:
     ask_wave_s: float | None = None
     training: TrainingSpec | None = None
     slow_motion: float = 1.0
+    streams: tuple[Stream, ...] = ()
 
     def calibrated(self) -> DeployOptions:
         """These options with `handling_s` measured, where links are emulated; takes two seconds."""

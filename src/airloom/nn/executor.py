@@ -213,6 +213,28 @@ class StageExecutor:
         outputs = self.run_tensors(0, self.graph.num_operators, dict(zip(self.graph.inputs, inputs, strict=True)))
         return tuple(outputs[t] for t in self.graph.outputs)
 
+    def use_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Run with these weights, by their names in the graph, from the next stage on; others stay as they are.
+
+        Stages that are running end with what they began with.
+
+        Raises:
+            UserError: no such weight, or another shape or type than the graph's.
+        """
+        place = {p.name: k for k, p in enumerate(self.graph.parameters)}
+        parameters = list(self._parameters)
+        for name, tensor in state.items():
+            if name not in place:
+                raise UserError(f"{self.graph.model} has no weight {name[:80]!r}")
+            spec = self.graph.parameters[place[name]].spec
+            if tuple(tensor.shape) != spec.shape or tensor.dtype != DTYPES[spec.dtype]:
+                raise UserError(f"weight {name[:80]!r} is {list(tensor.shape)}, the graph has {list(spec.shape)}")
+            parameters[place[name]] = canonical(tensor.to(self.torch_device))
+        with self._lock:
+            self._parameters = tuple(parameters)
+            self._code = StageCode(self.graph, self._parameters, self.torch_device)
+            self._stages.clear()
+
     def parameter(self, id: int) -> Tensor:
         """A weight or buffer as this executor has it; in train mode operators change buffers."""
         return self._parameters[id]

@@ -19,7 +19,7 @@ from airloom.core.topology import Conditions, Topology
 from airloom.core.trace import Event
 from airloom.errors import ConfigError, DeploymentError
 from airloom.runtime.places import data_address
-from airloom.runtime.relay_control import RelaySpec
+from airloom.runtime.relay_control import RelaySpec, Stream
 from airloom.runtime.relay_process import RelayProcess, start_relay
 
 _READY_S = 60.0
@@ -40,6 +40,7 @@ class Emulation:
     transport: Literal["udp", "tcp"] = "udp"
     seed: int = 0
     slow: float = 1.0
+    streams: tuple[Stream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Launcher:
                     transport=self.emulation.transport,
                     seed=self.emulation.seed,
                     slow=self.emulation.slow,
+                    streams=self.emulation.streams,
                 )
                 self.relay = await start_relay(spec, on_event=self._on_event)
             tasks = [asyncio.ensure_future(self._start(host, progress)) for host in self.hosts]
@@ -110,6 +112,12 @@ class Launcher:
         near = {link.dst for link in self.topology.links if link.src == host}
         near |= {link.src for link in self.topology.links if link.dst == host}
         return {peer: self.relay.address(host, peer) for peer in near}
+
+    def stream(self, name: str) -> str:
+        """`ip:port` at which a service is called over the emulated links; ConfigError where they are not emulated."""
+        if self.relay is None:
+            raise ConfigError("links run as they are: call the service where it is")
+        return self.relay.stream(name)
 
     def pid(self, host: str) -> int:
         """Of the process of `host`."""

@@ -12,6 +12,7 @@ Programs use `relay_process.RelayProcess`, which starts this and talks to it.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -41,6 +42,7 @@ from airloom.runtime.relay_control import (
     SetLink,
     Stats,
     Stop,
+    Stream,
     decode_command,
     encode_line,
 )
@@ -60,6 +62,7 @@ class Emulator(Protocol):
     links: dict[Pair, EmulatedLink]
 
     def addresses(self) -> tuple[LinkAddress, ...]: ...
+    def streams(self) -> dict[str, str]: ...
     def set_host(self, host: str, address: str) -> None: ...
     def check(self, change: SetLink) -> None: ...
     def close(self) -> None: ...
@@ -101,6 +104,28 @@ class Relay:
         for (src, dst), port in self._udp.items():
             port.exit = self._udp[dst, src]
 
+        self._streams = {stream.name: self._stream_ports(stream, spec.listen) for stream in spec.streams}
+
+    def _stream_ports(self, stream: Stream, listen: str) -> list[TcpPort]:
+        """A port for each hop, the caller's first; each calls the next one's, the last one the service."""
+        target = parse_address(stream.address, where=f"stream {stream.name}")
+        ports: list[TcpPort] = []
+        for src, dst in reversed(list(itertools.pairwise(stream.path))):
+            link, back = self.links.get((src, dst)), self.links.get((dst, src))
+            if link is None or back is None:
+                raise ConfigError("a stream needs a link in each direction", where=f"link {src}->{dst}")
+            if isinstance(link.model, NrLink) or isinstance(back.model, NrLink):
+                raise ConfigError(
+                    "a stream needs links with a rate, not a radio: give this one `rate:`", where=f"link {src}->{dst}"
+                )
+            port = TcpPort(self.loop, link, back, listen=listen, find=functools.partial(_always, target), patient=True)
+            ports.insert(0, port)
+            target = port.address
+        return ports
+
+    def streams(self) -> dict[str, str]:
+        return {name: "{}:{}".format(*ports[0].address) for name, ports in self._streams.items() if ports}
+
     def addresses(self) -> tuple[LinkAddress, ...]:
         ports: dict[Pair, UdpPort | TcpPort] = {**self._udp, **self._tcp}
         return tuple(
@@ -121,9 +146,13 @@ class Relay:
     def close(self) -> None:
         for udp in self._udp.values():
             udp.close()
-        for tcp in self._tcp.values():
+        for tcp in (*self._tcp.values(), *(port for ports in self._streams.values() for port in ports)):
             tcp.close()
         self.loop.close()
+
+
+def _always(address: tuple[str, int]) -> tuple[str, int]:
+    return address
 
 
 class Commands:
@@ -238,7 +267,7 @@ def serve(build: Callable[[S], Emulator], spec_type: type[S]) -> int:
 
     emulator.loop.watch(fd, on_read=read)
     try:
-        say(Ready(addresses=emulator.addresses()))
+        say(Ready(addresses=emulator.addresses(), streams=emulator.streams()))
         emulator.loop.run()
     except (KeyboardInterrupt, BrokenPipeError):
         pass

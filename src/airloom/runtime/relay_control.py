@@ -17,6 +17,19 @@ from airloom.core.value import Value
 from airloom.files import decode_value, encode_json
 
 
+class Stream(Value, frozen=True):
+    """A TCP service that a host reaches over the emulated links, beside the data plane: a model that it fetches.
+
+    Attributes:
+        path: devices from the one that calls to the one that serves, neighbours one after another.
+        address: `ip:port` where it is served.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    address: str
+
+
 class RelaySpec(Value, frozen=True):
     """The directed links of a topology, to be emulated on this machine.
 
@@ -28,6 +41,8 @@ class RelaySpec(Value, frozen=True):
         listen: address on which the relay's ports are opened.
         buffer_bytes: drop-tail buffer of every link; None is 0.2 s at its rate, at least 256 KiB.
         slow: seconds of this machine that one of the links' takes (see `runtime.motion`).
+        streams: services that are reached over these links. Each piece waits until hardly anything else does, so the
+            data plane goes first, as a base station's schedulers have it for traffic with a deadline.
     """
 
     links: tuple[Link, ...]
@@ -37,6 +52,7 @@ class RelaySpec(Value, frozen=True):
     listen: str = "127.0.0.1"
     buffer_bytes: int | None = None
     slow: float = 1.0
+    streams: tuple[Stream, ...] = ()
 
 
 class TunSpec(Value, frozen=True):
@@ -98,7 +114,10 @@ class LinkAddress(Value, frozen=True):
 
 
 class Ready(Value, frozen=True, tag="ready", tag_field="said"):
+    """`streams`: by name, the address to call."""
+
     addresses: tuple[LinkAddress, ...]
+    streams: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Done(Value, frozen=True, tag="done", tag_field="said"):

@@ -45,6 +45,10 @@ class EmulatedLink:
         self.offered_bytes += nbytes
         return self.model.offer(nbytes, at_s, self._rng)
 
+    def busy_s(self, at_s: float) -> float:
+        """Seconds until a stream's link has sent what it has accepted."""
+        return max(self._queued.queue.idle_at_s - at_s, 0.0)
+
     def stream_room(self, at_s: float) -> int:
         """How many bytes of a stream the link takes now; 0 while its buffer is full or it is down."""
         if not self.model.up:

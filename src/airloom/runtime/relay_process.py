@@ -44,6 +44,7 @@ class RelayProcess:
         self._child, self._on_event = child, on_event
         self.pid = child.pid
         self._addresses: dict[tuple[str, str], str] = {}
+        self._streams: dict[str, str] = {}
         self._waiting: collections.deque[asyncio.Future[Said]] = collections.deque()
         self._reader: asyncio.Task[None] | None = None
 
@@ -84,11 +85,16 @@ class RelayProcess:
             raise ConfigError(said.error)
         assert isinstance(said, Ready)
         relay._addresses = {(a.src, a.dst): a.address for a in said.addresses}
+        relay._streams = dict(said.streams)
         return relay
 
     def address(self, src: str, dst: str) -> str:
         """`ip:port` to which `src` sends what is meant for `dst`, and from which `dst`'s answers come."""
         return self._addresses[src, dst]
+
+    def stream(self, name: str) -> str:
+        """`ip:port` at which a service is called over the links (`RelaySpec.streams`)."""
+        return self._streams[name]
 
     async def set_link(
         self,

@@ -21,6 +21,9 @@ _PENDING_BYTES = 1 << 20
 _IN_FLIGHT_BYTES = 64 << 20
 # How soon to look again whether a full or severed link takes bytes.
 _LOOK_AGAIN_S = 0.005
+# A patient stream offers a piece (a millisecond of the link at most) only where no more than this waits already:
+# whoever comes meanwhile waits that long for it, and the link still has something to send while timers are late.
+_PATIENT_S = 0.002
 _END = b""
 
 
@@ -35,8 +38,11 @@ class TcpPort:
         *,
         listen: str,
         find: Callable[[], Address | None],
+        patient: bool = False,
     ) -> None:
+        """`patient` streams leave a link to whoever else has something for it, see `_PATIENT_S`."""
         self._loop, self._link, self._back, self._find = loop, link, back, find
+        self._patient = patient
         self._splices: set[_Splice] = set()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.socket.bind((listen, 0))
@@ -58,7 +64,9 @@ class TcpPort:
             self._link.homeless += 1
             near.close()
             return
-        self._splices.add(_Splice(self._loop, near, address, self._link, self._back, self._splices.discard))
+        self._splices.add(
+            _Splice(self._loop, near, address, self._link, self._back, self._splices.discard, patient=self._patient)
+        )
 
     def close(self) -> None:
         for splice in list(self._splices):
@@ -78,6 +86,8 @@ class _Splice:
         link: EmulatedLink,
         back: EmulatedLink,
         forget: Callable[[_Splice], None],
+        *,
+        patient: bool = False,
     ) -> None:
         self._loop, self._forget, self.closed = loop, forget, False
         self._near = near
@@ -85,8 +95,8 @@ class _Splice:
         for sock in (self._near, self._far):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._out = _Direction(loop, self, near, self._far, link)
-        self._in = _Direction(loop, self, self._far, near, back)
+        self._out = _Direction(loop, self, near, self._far, link, patient=patient)
+        self._in = _Direction(loop, self, self._far, near, back, patient=patient)
         self._far.connect_ex(address)
         loop.watch(self._far.fileno(), on_write=self._connected)
 
@@ -122,9 +132,17 @@ class _Direction:
     """Bytes of one direction of one connection: read as the link takes them, written when due."""
 
     def __init__(
-        self, loop: RelayLoop, splice: _Splice, source: socket.socket, target: socket.socket, link: EmulatedLink
+        self,
+        loop: RelayLoop,
+        splice: _Splice,
+        source: socket.socket,
+        target: socket.socket,
+        link: EmulatedLink,
+        *,
+        patient: bool = False,
     ) -> None:
         self._loop, self._splice, self._source, self._target, self._link = loop, splice, source, target, link
+        self._patient = patient
         self.pending: deque[memoryview] = deque()
         self._pending_bytes = self._in_flight = 0
         self._paused = self._ended = False
@@ -137,6 +155,12 @@ class _Direction:
 
     def read(self) -> None:
         now_s = self._loop.now_s()
+        wait_s = self._link.busy_s(now_s) - _PATIENT_S if self._patient else 0.0
+        if wait_s > 0.0:
+            self._paused = True
+            self._loop.call_at(now_s + wait_s, self._resume)
+            self._splice.rewatch()
+            return
         room = self._link.stream_room(now_s) if self._in_flight < _IN_FLIGHT_BYTES else 0
         if room == 0:
             self._paused = True

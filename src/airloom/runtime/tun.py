@@ -104,6 +104,9 @@ class TunRelay:
         self.loop = RelayLoop()
         self.loop.watch(self._fd, on_read=self._read)
 
+    def streams(self) -> dict[str, str]:
+        return {}
+
     def addresses(self) -> tuple[LinkAddress, ...]:
         """What each end sends to, without a port: any port is open."""
         (_, to_dst), (_, to_src) = end_addresses(self._spec.network)
