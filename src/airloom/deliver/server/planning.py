@@ -10,7 +10,7 @@ import msgspec
 from airloom.deliver.server.refusals import Refusal
 from airloom.deliver.server.release import Release
 from airloom.errors import ConfigError
-from airloom.planner.delivery import Demand, NoConfiguration, arrival, choose, transfer_s
+from airloom.planner.delivery import Demand, NoConfiguration, choose, transfer_s
 
 
 class PlanRequest(Demand, frozen=True):
@@ -37,12 +37,6 @@ class Link(NamedTuple):
     rtt_s: float = 0.0
 
 
-class ListedChunk(msgspec.Struct, frozen=True):
-    index: int
-    file: str
-    nbytes: int
-
-
 class PlanAnswer(msgspec.Struct, frozen=True):
     """The answer to `POST plan`; docs/serving-models.md."""
 
@@ -56,7 +50,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     decided_by: str
     note: str
     path: tuple[str, ...]
-    chunks: list[ListedChunk]
+    chunks: msgspec.Raw
     stream: str
 
 
@@ -97,23 +91,20 @@ def answer(release: Release, request: PlanRequest, link: Link) -> PlanAnswer:
         raise Refusal(422, str(error), more={"nearest": nearest}) from None
     except ConfigError as error:
         raise Refusal(400, str(error)) from None
-    path = release.path(demand.have, choice.configuration, _spare(demand, choice.nbytes))
-    chunks = arrival(release.table, demand.have, path)
-    nbytes = sum(release.chunks[k].nbytes for k in chunks)
-    names = tuple(row.name for row in path)
+    sending = release.sending(demand.have, choice.configuration, _spare(demand, choice.nbytes))
     return PlanAnswer(
         manifest=release.sha256,
         configuration=choice.configuration.name,
         accuracy=choice.configuration.accuracy,
-        nbytes=nbytes,
-        expected_s=transfer_s(nbytes, demand),
+        nbytes=sending.nbytes,
+        expected_s=transfer_s(sending.nbytes, demand),
         rate_bps=rate_bps,
         rate_basis=basis,
         decided_by=choice.decided_by,
         note=choice.note,
-        path=names,
-        chunks=[ListedChunk(k, release.chunks[k].name, release.chunks[k].nbytes) for k in chunks],
-        stream=f"stream?configuration={','.join(names)}&have={write_ranges(sorted(demand.have))}"
+        path=sending.path,
+        chunks=sending.listed,
+        stream=f"stream?configuration={','.join(sending.path)}&have={write_ranges(sorted(demand.have))}"
         f"&manifest={release.sha256}",
     )
 

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from airloom.core.progressive import Configuration, Manifest
@@ -31,11 +32,12 @@ from airloom.deliver.manifest import (
 from airloom.deliver.signing import read_public_key
 from airloom.errors import ConfigError, DeliveryError
 from airloom.planner.delivery import Lookup
-from airloom.planner.upgrades import THRIFTS, thrifty_path
+from airloom.planner.upgrades import THRIFTS, arrival, thrifty_path
 
 # Of the open files that the system allows, those that are left to connections.
 _SPARE_FILES = 256
-_MAX_PATHS = 4096
+# With a list of chunks each: some 10 KB of a model of 50 blocks.
+_MAX_SENDINGS = 1024
 # Bytes of a signature, or of a public key.
 _MAX_HEAD = 4096
 
@@ -76,6 +78,22 @@ class StoredFile(NamedTuple):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class Sending(NamedTuple):
+    """What an answer to `POST plan` names.
+
+    Attributes:
+        path: names of configurations, in order.
+        nbytes: of the chunks.
+        wasted: of those that the last configuration does not need.
+        listed: the chunks in order, as JSON.
+    """
+
+    path: tuple[str, ...]
+    nbytes: int
+    wasted: int
+    listed: msgspec.Raw
+
+
 class Release:
     """A manifest, its signature, its table and its files.
 
@@ -102,30 +120,38 @@ class Release:
         self.chunks = tuple(files[chunk.file] for chunk in manifest.chunks)
         self.loaded_at = time.monotonic()
         self.retired_at: float | None = None
-        # Of a target and what is there: paths by thrift, as far as anybody needed them.
-        self._paths: OrderedDict[tuple[str, frozenset[int]], list[tuple[tuple[Configuration, ...], int]]] = (
-            OrderedDict()
-        )
+        # Of a target and what is there: by thrift, as far as anybody needed it.
+        self._sendings: OrderedDict[tuple[str, frozenset[int]], list[Sending]] = OrderedDict()
 
     @property
     def largest(self) -> int:
         """Bytes of the largest configuration."""
         return max(row.nbytes for row in self.manifest.configurations)
 
-    def path(self, have: frozenset[int], target: Configuration, spare_nbytes: int | None) -> tuple[Configuration, ...]:
-        """`upgrade_path`; what was asked for lately is remembered."""
+    def sending(self, have: frozenset[int], target: Configuration, spare_nbytes: int | None) -> Sending:
+        """The path to `target`, and its chunks; what was asked for lately is remembered."""
         key = (target.name, have)
-        known = self._paths.setdefault(key, [])
-        self._paths.move_to_end(key)
-        if len(self._paths) > _MAX_PATHS:
-            self._paths.popitem(last=False)
+        known = self._sendings.setdefault(key, [])
+        self._sendings.move_to_end(key)
+        if len(self._sendings) > _MAX_SENDINGS:
+            self._sendings.popitem(last=False)
         for thrift in range(THRIFTS):
             if thrift == len(known):
-                known.append(thrifty_path(self.table, have, self.table.row(target), thrift))
-            path, wasted = known[thrift]
-            if spare_nbytes is None or wasted <= spare_nbytes:
+                known.append(self._work_out(have, target, thrift))
+            if spare_nbytes is None or known[thrift].wasted <= spare_nbytes:
                 break
-        return path
+        return known[thrift]
+
+    def _work_out(self, have: frozenset[int], target: Configuration, thrift: int) -> Sending:
+        path, wasted = thrifty_path(self.table, have, self.table.row(target), thrift)
+        chunks = arrival(self.table, have, path)
+        listed = [{"index": k, "file": self.chunks[k].name, "nbytes": self.chunks[k].nbytes} for k in chunks]
+        return Sending(
+            tuple(row.name for row in path),
+            sum(self.chunks[k].nbytes for k in chunks),
+            wasted,
+            msgspec.Raw(msgspec.json.encode(listed)),
+        )
 
 
 def load_release(folder: Path, public_key: Ed25519PublicKey | None) -> Release:
