@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "zoo"))
+# Behind this folder, which has a train.py too.
+sys.path.append(str(HERE.parent / "zoo"))
 from cifar10 import load_cifar10  # noqa: E402
 from cifar100 import load_cifar100  # noqa: E402
 

@@ -17,7 +17,7 @@ from summary import policies, whole
 
 COLOURS = {
     "resnet": "#8c8c8c", "coml-05": "#3b6fb6", "coml-03": "#7fa8d9", "blockcoml-05": "#c9762b",
-    "blockcoml-03": "#e3ae78", "ours": "#1a8f5a", "ours-groups": "#7cc7a2",
+    "blockcoml-03": "#e3ae78", "ours": "#1a8f5a", "ours-taught": "#0b4f30", "ours-groups": "#7cc7a2",
 }  # fmt: skip
 PHASES = {"training": "#8c8c8c", "download": "#3b6fb6", "answers": "#c9762b"}
 
@@ -99,7 +99,7 @@ def draw_arrival(found: dict[str, Any], title: str, path: Path) -> None:
     axes.step([*shares, 100], [*errors, errors[-1]], where="post", color=COLOURS["ours"])
     axes.plot(shares, errors, "o", color=COLOURS["ours"], markersize=4)
     axes.axvline(15, color="black", linewidth=0.7, linestyle=":")
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 102)
     axes.set_ylim(0, 100)
     plain(axes, "share of the packed model's bytes that has arrived, %", "error of answers, %")
     axes.set_title(title, fontsize=10)
@@ -120,6 +120,6 @@ def draw_energy(found: dict[str, Any], title: str, path: Path) -> None:
         axes.invert_yaxis()
         plain(axes, "J a UE (modelled)", "")
         axes.set_title(f"{title}\n{found[kind]['epochs']} epochs, error up to {found[kind]['level']:.1f} %", fontsize=9)
-    panels[0][0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     save(figure, path)

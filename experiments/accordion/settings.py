@@ -25,6 +25,7 @@ class Method:
         kind: `elastic` goes through `train_elastic`; the others are baselines of baselines.py.
         order: in which blocks are left out, trained and evaluated.
         own_statistics: batch-norm statistics per depth, recalibrated in the end.
+        taught: every depth learns from the answers of the ordinary network too, which is there already.
         of: no training: evaluates the weights of that method's job with these statistics.
     """
 
@@ -36,6 +37,7 @@ class Method:
     sandwich: Sandwich | None = None
     soft: Soft = field(default_factory=Soft)
     own_statistics: bool = False
+    taught: bool = False
     of: str = ""
 
 
@@ -53,6 +55,7 @@ METHODS = {
         Method("blockcoml-03", "BlockCoML-03", FullOrLess(full=0.3), "groups"),
         _OURS,
         _OURS_GROUPS,
+        replace(_OURS, name="ours-taught", title="Airloom, taught by the trained network", taught=True),
         replace(_OURS, name="ours-labels", title="Airloom without distillation", soft=Soft(share=0.0)),
         replace(_OURS_GROUPS, name="ours-groups-shared", title="Airloom by groups, one set of statistics",
                 own_statistics=False, of="ours-groups"),
@@ -62,8 +65,8 @@ METHODS = {
             for share in (5, 3)
         ),
         Method("exits", "early exits", kind="exits"),
-        Method("pruned", "three weights in four pruned", kind="pruned", of="resnet"),
-        Method("int8", "8 bits a weight", kind="int8", of="resnet"),
+        Method("pruned", "three weights in four pruned", kind="pruned"),
+        Method("int8", "8 bits a weight", kind="int8"),
     )
 }  # fmt: skip
 PAPERS = ("resnet", "coml-05", "coml-03", "blockcoml-05", "blockcoml-03")
@@ -126,11 +129,11 @@ SETTINGS = {
         Setting(
             "cifar10-resnet56", "CIFAR-10, ResNet-56 from trained weights, 2 epochs", "cifar10", "resnet56", epochs=2,
             rate=0.05, published=True, like="resnet56",
-            extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-labels"),
+            extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"),
         ),
         Setting(
             "cifar100-resnet32", "CIFAR-100, ResNet-32, 8 epochs", "cifar100", "resnet32", epochs=8,
-            extras=("int8", *_BY_GROUPS, "exits", "ours-labels"),
+            extras=("int8", *_BY_GROUPS, "exits", "ours-taught", "ours-labels"),
         ),
         Setting(
             "cifar10-transformer", "CIFAR-10, small transformer", "cifar10", "transformer", epochs=8,
@@ -152,7 +155,7 @@ FULL = {
     for each in (
         Setting(f"paper-{dataset}-{network}", title, dataset, network, epochs=paper.EPOCHS, batch=paper.BATCH,
                 seeds=tuple(range(paper.RUNS)), like=network,
-                extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-labels"))
+                extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"))
         for dataset, network, title in (
             ("cifar10", "resnet56", "CIFAR-10, ResNet-56, the paper's 164 epochs"),
             ("cifar100", "resnet110", "CIFAR-100, ResNet-110, the paper's 164 epochs"),
@@ -177,9 +180,9 @@ class Job:
     @property
     def needs(self) -> Job | None:
         """The job whose weights this one takes, unless the setting's own beginning has them."""
-        if self.setting.published and self.method.kind in ("pruned", "int8"):
-            return None
-        return Job(self.setting, METHODS[self.method.of], self.seed) if self.method.of else None
+        starts = self.method.taught or self.method.kind in ("pruned", "int8")
+        of = "resnet" if starts else self.method.of
+        return Job(self.setting, METHODS[of], self.seed) if of and not (starts and self.setting.published) else None
 
 
 def jobs(settings: Mapping[str, Setting]) -> Iterator[Job]:

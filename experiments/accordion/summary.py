@@ -133,7 +133,8 @@ def above(ladders: Mapping[str, Curve]) -> dict[str, Any]:
     """By how many points ours is better than each CoML at each size that both have."""
     found = {}
     for ours, theirs in (
-        ("ours", "coml-05"), ("ours", "coml-03"), ("ours-groups", "blockcoml-05"), ("ours-groups", "blockcoml-03")
+        ("ours", "coml-05"), ("ours", "coml-03"), ("ours-taught", "coml-05"), ("ours-taught", "coml-03"),
+        ("ours-groups", "blockcoml-05"), ("ours-groups", "blockcoml-03")
     ):  # fmt: skip
         if ours in ladders and theirs in ladders:
             other = {point["parameters"]: point["error"] for point in ladders[theirs]}
@@ -147,5 +148,5 @@ def above(ladders: Mapping[str, Curve]) -> dict[str, Any]:
 
 def policies(names: Iterable[str]) -> list[str]:
     """Names in the order of figures and tables: the paper's, ours, the rest."""
-    known = [*PAPERS, "ours", "ours-groups", *METHODS]
+    known = [*PAPERS, "ours", "ours-taught", "ours-groups", *METHODS]
     return sorted(set(names), key=known.index)

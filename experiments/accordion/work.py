@@ -144,9 +144,12 @@ def _train(
             losses = " ".join(f"{loss:.2f}" for loss in step.losses)
             note(f"{job.name} step {step.step}/{step.steps} loss {losses}, {step.rest_s:.0f} s to go")
 
+    teacher = None
+    if job.method.taught:
+        teacher = baselines.ordinary(job.setting, starting_weights(job, places)).to(memory_format=torch.channels_last)
     trained = train_elastic(
         model, [pictures.x_train.numpy()], pictures.y_train.numpy(), recipe, checkpoint=folder / "checkpoint",
-        resume=True, stop=stop, progress=progress, torch_device=places.torch_device,
+        resume=True, teacher=teacher, stop=stop, progress=progress, torch_device=places.torch_device,
     )  # fmt: skip
     write(clock, watch.seconds)
     if not trained.is_finished:
