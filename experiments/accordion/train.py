@@ -170,7 +170,10 @@ def main() -> None:
         return
     # Whoever does not say so gets one thread: workers side by side are quicker than threads of one.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    work_through(queue, places, stop=Signals(), wait=not args.no_wait)
+    stop = Signals()
+    work_through(queue, places, stop=stop, wait=not args.no_wait)
+    if stop():
+        raise SystemExit(130)
 
 
 if __name__ == "__main__":
