@@ -1,5 +1,10 @@
 """Artifacts to serve: real manifests and signatures, and chunks of random bytes, which a server never reads."""
 
+import asyncio
+import json
+from typing import NamedTuple
+from urllib.parse import quote
+
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -47,3 +52,52 @@ def write_model(folder, *, name="tiny", blocks=3, nbytes=4000, precisions=("bits
     manifest = Manifest(**fields | {"configurations": tuple(sorted(rows, key=lambda row: row.nbytes))})
     write_artifact(folder, manifest, chunks, key)
     return manifest
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        """The reason of a refusal, which is one line of JSON."""
+        assert 400 <= self.status < 600, self
+        assert self.headers["content-type"] == "application/json"
+        line = self.json["error"]
+        assert line
+        assert "\n" not in line
+        assert "Traceback" not in line
+        return line
+
+
+def ask(app, method, path, *, query="", body=b"", headers=None, client=("10.0.0.1", 5)):
+    """One request to an ASGI application, its path as it is after percent-decoding."""
+    lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": quote(path).encode(), "root_path": "",
+        "query_string": query.encode(), "headers": lines, "client": client, "server": ("test", 80),
+        "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    parts = [body] if isinstance(body, bytes) else list(body)
+    sent = []
+
+    async def receive():
+        part = parts.pop(0) if parts else b""
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message):
+        sent.append({**message, "body": bytes(message.get("body", b""))})
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["type"] == "http.response.start"
+    assert not sent[-1].get("more_body", False)
+    found = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
+    data = b"".join(message["body"] for message in sent[1:])
+    if "content-length" in found and method != "HEAD" and sent[0]["status"] != 304:
+        assert int(found["content-length"]) == len(data)
+    return Reply(sent[0]["status"], found, data)

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from airloom.deliver.manifest import MANIFEST_FILE, PUBLIC_FILE, SIGNATURE_FILE
@@ -66,9 +64,8 @@ class ModelServer:
             Route("/v1/models/{model}/stream", self.stream),
             Route("/v1/models/{model}/{file:path}", self.file),
         ]
-        handlers: dict[Any, Any] = {HTTPException: _http_error, Refusal: _refusal}
         self.front = Front(
-            Starlette(routes=routes, exception_handlers=handlers),
+            Router(routes, redirect_slashes=False),
             tokens=tokens,
             rates=self.rates,
             max_transfers=settings.max_transfers,
@@ -250,15 +247,3 @@ def _query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
             raise Refusal(400, f"{key} is there twice")
         found[key] = value
     return found
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    reasons = {404: "no such resource: GET /v1/models lists the models", 405: f"not with {request.method}"}
-    reason = reasons.get(error.status_code, error.detail)
-    return Refusal(error.status_code, reason, headers=error.headers).response()
-
-
-async def _refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return error.response()

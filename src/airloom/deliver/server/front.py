@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,6 +63,8 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"airloom-api", b"1")]
+            elif scope["method"] == "HEAD":
+                message["body"] = b""
             else:
                 self.nbytes += len(message.get("body", b""))
             await send(message)
@@ -73,6 +76,9 @@ class Front:
                 if status:
                     raise
                 await refusal.response()(scope, receive, sending)
+            except HTTPException as error:
+                # Nothing has begun: the router raises it where no endpoint takes the request.
+                await _of_router(error, scope["method"]).response()(scope, receive, sending)
             except ClientDisconnect:
                 status = status or 499
             except DamagedFile as error:
@@ -107,6 +113,8 @@ class Front:
                 raise Refusal(401, "no token, or none that is let in: Authorization: Bearer TOKEN", headers=_SHUT)
             name = found
         scope["airloom.client"] = (name or "-", address or "-")
+        # Starlette's router then raises what it would else answer in its own words.
+        scope["app"] = self._app
         if scope["path"] in _OPEN_PATHS:
             await self._app(scope, receive, send)
             return
@@ -143,6 +151,11 @@ class Front:
             add(now)
         else:
             connection.pending = add
+
+
+def _of_router(error: HTTPException, method: str) -> Refusal:
+    reasons = {404: "no such resource: GET /v1/models lists the models", 405: f"not with {method}"}
+    return Refusal(error.status_code, reasons.get(error.status_code, error.detail), headers=error.headers)
 
 
 def _header(scope: Scope, wanted: bytes) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_RANGE = re.compile(r"bytes=\s*(?:(\d{1,20})-(\d{0,20})|-(\d{1,20}))\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*(?:([0-9]{1,20})-([0-9]{0,20})|-([0-9]{1,20}))\s*", re.IGNORECASE)
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*(?:,|$)')
 
 
