@@ -118,7 +118,8 @@ def read_tensors(data: bytes | bytearray | memoryview, *, where: str) -> TensorF
             raise ChunkError(f"{where}: {len(raw)} tensors, {MAX_TENSORS} are read")
         entries = {name: _ENTRY.decode(item) for name, item in raw.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ChunkError(f"{where}: its header is not that of a safetensors file: {str(error)[:120]}") from None
+        why = "".join(c if c.isprintable() else "?" for c in str(error)[:120])
+        raise ChunkError(f"{where}: its header is not that of a safetensors file: {why}") from None
     body = memoryview(data)[8 + length :]
     tensors: dict[str, Array] = {}
     at = 0
