@@ -75,7 +75,7 @@ class Answer:
     @property
     def finished(self) -> bool:
         """Whether the body was read to its end."""
-        return self._response.isclosed()
+        return self._response.isclosed() or self._response.length == 0
 
 
 class Connections:
@@ -145,7 +145,7 @@ class Connections:
         if self._token is not None and origin == self._origin:
             sent["Authorization"] = f"Bearer {self._token}"
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        kept = origin in self._open
+        kept = origin in self._open and self._open[origin].sock is not None
         while True:
             connection = self._connection(origin, parts)
             whole = url if getattr(connection, "absolute", False) else path
@@ -166,7 +166,7 @@ class Connections:
         if self._over:
             raise Interrupted("the model is closed")
         found = self._open.get(origin)
-        if found is not None:
+        if found is not None and found.sock is not None:
             return found
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         proxy = None if proxy_bypass(host) else getproxies().get(parts.scheme)
