@@ -10,6 +10,7 @@ from airloom.cli.capture import parse_options
 from airloom.cli.elastic_policy import add_policy_arguments
 
 if TYPE_CHECKING:
+    from airloom.nn.elastic.progress import Epoch
     from airloom.nn.elastic.recipe import Recipe
     from airloom.nn.elastic.training import TrainedElastic, TrainingStep
 
@@ -148,7 +149,10 @@ def run(args: argparse.Namespace) -> int:
         first = args.weights or ("random" if args.model in zoo.MODELS else None)
         drawn = {**options, "seed": args.seed} if first == "random" and args.seed else options
         loaded = load_model(args.model, batch=2, weights=first, inputs=args.input, options=drawn)
-        model = elastic(loaded.module, loaded.example_inputs, order=order, depths=depths, adapters=args.adapters)
+        try:
+            model = elastic(loaded.module, loaded.example_inputs, order=order, depths=depths, adapters=args.adapters)
+        except ConfigError as error:
+            raise ConfigError(str(error), where="" if depths is None else "--depths") from None
         teacher = None
         if args.distill_from is not None:
             teacher = load_model(
@@ -168,6 +172,11 @@ def run(args: argparse.Namespace) -> int:
         asked = True
         print("airloom: ending after this step; Ctrl-C again ends at once", file=sys.stderr)
 
+    def ended(number: int, epoch: Epoch) -> None:
+        # What took long enough to be read leaves a line; a terminal's moving line shows the rest.
+        if epoch.seconds >= 10 and not args.json:
+            print(_epoch_line(number, recipe.epochs, epoch), file=sys.stderr, flush=True)
+
     before = signal.signal(signal.SIGINT, interrupted)
     before_term = signal.signal(signal.SIGTERM, interrupted)
     try:
@@ -180,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
             trained = train_elastic(
                 model, arrays, labels, recipe, teacher=teacher, test=test, test_every=args.test_every,
                 checkpoint=checkpoint, resume=args.resume, stop=lambda: asked, progress=tell,
-                torch_device=args.torch_device, where=str(args.data),
+                after_epoch=ended, torch_device=args.torch_device, where=str(args.data),
             )  # fmt: skip
     finally:
         signal.signal(signal.SIGINT, before)
@@ -261,13 +270,25 @@ def _line(step: TrainingStep) -> str:
     return f"{first}  {format_seconds(step.rest_s)} left"
 
 
+def _epoch_line(number: int, epochs: int, epoch: Epoch) -> str:
+    from airloom.units import format_percent, format_seconds
+
+    parts = [f"epoch {number}/{epochs}", f"loss {epoch.loss:.4g}"]
+    parts += [] if epoch.full_loss is None else [f"full {epoch.full_loss:.4g}"]
+    parts += [f"rate {epoch.lr:.3g}", format_seconds(epoch.seconds)]
+    if epoch.scores:
+        scores = sorted(epoch.scores.items())
+        parts.append("test " + " ".join(f"{depth}:{format_percent(score)}" for depth, score in scores))
+    return "  ".join(parts)
+
+
 def _show(args: argparse.Namespace, model: Any, trained: TrainedElastic, recipe: Recipe, out: Path) -> None:
     import msgspec
 
     from airloom.cli.terminal import emit_json, table
     from airloom.units import format_percent
 
-    probabilities = recipe.policy.probabilities(model.order)
+    frequencies = recipe.frequencies(model.order)
     share = sum(epoch.share for epoch in trained.history) / len(trained.history)
     if args.json:
         emit_json(
@@ -275,7 +296,7 @@ def _show(args: argparse.Namespace, model: Any, trained: TrainedElastic, recipe:
                 "model": args.model,
                 "out": str(out),
                 "order": msgspec.to_builtins(model.order),
-                "probabilities": [float(p) for p in probabilities],
+                "trained_a_step": [float(p) for p in frequencies],
                 "share_of_blocks": share,
                 "seconds": trained.seconds,
                 "step_s": trained.step_s,
@@ -286,12 +307,12 @@ def _show(args: argparse.Namespace, model: Any, trained: TrainedElastic, recipe:
         return
     rows = []
     whole = sum(weight.numel() for weight in model.parameters())
-    for depth, probability in zip(model.order.depths, probabilities, strict=True):
+    for depth, frequency in zip(model.order.depths, frequencies, strict=True):
         left_out = whole - sum(b.parameters for b in model.blocks) + sum(b.parameters for b in model.running(depth))
         score = trained.scores.get(depth)
         shown = None if score is None else f"{score:.4g}" if recipe.loss == "mse" else format_percent(score)
-        rows.append([depth, format_percent(left_out / whole), format_percent(probability), shown])
-    print(table(rows, ["blocks", "weights", "drawn", "test loss" if recipe.loss == "mse" else "top-1"], "r"))
+        rows.append([depth, format_percent(left_out / whole), format_percent(frequency), shown])
+    print(table(rows, ["blocks", "weights", "trained", "test loss" if recipe.loss == "mse" else "top-1"], "r"))
     last = trained.history[-1]
     print(
         f"loss {last.loss:.4g} after {len(trained.history)} epochs; {trained.step_s * 1e3:.0f} ms a step, "

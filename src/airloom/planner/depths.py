@@ -240,14 +240,25 @@ def draw_between(
     inner = np.array(order.depths[1:-1], dtype=np.int64)
     if not len(inner) or not count:
         return np.empty((steps, 0), dtype=np.int64)
-    weights = probabilities[1:-1]
-    shares = _normal(weights) if weights.sum() > 0 else np.full(len(inner), 1 / len(inner))
+    shares = between_shares(probabilities)
     places = (np.arange(count) + rng.random((steps, count))) / count
     return inner[np.minimum(np.searchsorted(np.cumsum(shares), places, side="right"), len(inner) - 1)]
 
 
+def between_shares(probabilities: Floats) -> Floats:
+    """How likely each depth but the smallest and the full one is among those between, `[num_depths - 2]`."""
+    weights = probabilities[1:-1]
+    return _normal(weights) if weights.sum() > 0 else np.full(len(weights), 1 / max(len(weights), 1))
+
+
+def in_common(order: DepthOrder, depth: int) -> int:
+    """Blocks that run at `depth` before the first that it leaves out: a pass through all blocks computes the same."""
+    kept = set(order.kept(depth))
+    return next((k for k in range(order.num_blocks) if k not in kept), order.num_blocks)
+
+
 def mean_share(order: DepthOrder, probabilities: Floats, blocks: Sequence[Block] = ()) -> float:
-    """Mean share of the blocks that an iteration trains: what training costs beside ordinary training.
+    """Mean share of the blocks that an iteration of one depth trains: what training costs beside ordinary training.
 
     Args:
         blocks: weighs each by its multiply-accumulates; without them each block counts the same.

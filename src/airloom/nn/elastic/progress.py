@@ -30,7 +30,7 @@ class Epoch(Value, frozen=True):
         loss: mean over its steps and the depths that they trained.
         full_loss: of the full model alone; None where no step trained it.
         lr: of its last step.
-        share: mean of the share of blocks that a step ran, counted once for each depth it trained: what the epoch
+        share: mean share of the blocks that a step computed, above 1 where it trained several depths: what the epoch
             cost beside one of ordinary training.
         seconds: that its steps took.
         scores: on the test samples, of each depth tested after it: accuracy, or for `mse` the loss.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from airloom.core.depth import DepthOrder
 from airloom.core.training import LossName, OptimizerName, TrainingSpec
 from airloom.core.value import Value
 from airloom.errors import ConfigError
-from airloom.planner.depths import Policy, Uniform
+from airloom.planner.depths import Policy, Uniform, between_shares, in_common
 
 
 class Sandwich(Value, frozen=True):
@@ -120,6 +124,32 @@ class Recipe(Value, frozen=True):
             optimizer=self.optimizer, lr=self.lr, momentum=self.momentum if self.optimizer == "sgd" else 0.0,
             weight_decay=self.weight_decay, nesterov=self.nesterov, loss=self.loss, seed=self.seed,
         )  # fmt: skip
+
+    def frequencies(self, order: DepthOrder) -> NDArray[np.float64]:
+        """How often a step trains each of `order.depths`, `[num_depths]`; a sandwich trains several a step."""
+        probabilities = self.policy.probabilities(order)
+        if self.sandwich is None:
+            return probabilities
+        result = np.zeros(len(probabilities))
+        result[1:-1] = self.sandwich.between * between_shares(probabilities)
+        result[0] = result[-1] = 1.0
+        return result
+
+    def share_at(self, order: DepthOrder, depth: int, *, shared: bool = True) -> float:
+        """Share of the blocks that a step computes for `depth`.
+
+        Args:
+            shared: in a sandwich, what the full model computes as well counts as its own (`sharing`).
+        """
+        kept = len(order.kept(depth))
+        if shared and self.sandwich is not None and depth != order.num_blocks:
+            kept -= in_common(order, depth)
+        return kept / order.num_blocks
+
+    def mean_share(self, order: DepthOrder) -> float:
+        """Expected share of the blocks that a step computes: the time of a step beside one of ordinary training."""
+        shares = np.array([self.share_at(order, depth) for depth in order.depths])
+        return float(self.frequencies(order) @ shares)
 
     def lr_at(self, epoch: float) -> float:
         """The learning rate after so many epochs."""

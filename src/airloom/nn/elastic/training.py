@@ -29,7 +29,7 @@ from airloom.nn.elastic.augment import crop_flip, is_pictures
 from airloom.nn.elastic.model import ElasticModel
 from airloom.nn.elastic.progress import Epoch, TrainingProgress, load_progress, save_progress
 from airloom.nn.elastic.recipe import Recipe
-from airloom.nn.elastic.sandwich import accumulate_gradients
+from airloom.nn.elastic.sandwich import Gradients
 from airloom.nn.elastic.scoring import score
 from airloom.nn.elastic.statistics import recalibrate
 from airloom.nn.program import DTYPE_NAMES
@@ -98,7 +98,7 @@ def train_elastic(
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
     progress: Callable[[TrainingStep], None] | None = None,
-    after_epoch: Callable[[Epoch], None] | None = None,
+    after_epoch: Callable[[int, Epoch], None] | None = None,
     torch_device: str | torch.device = "cpu",
     where: str = "data",
 ) -> TrainedElastic:
@@ -113,6 +113,7 @@ def train_elastic(
         checkpoint: a file that is written after each epoch, and when training is stopped.
         resume: go on from `checkpoint` if there is one.
         stop: asked after each step.
+        after_epoch: called with the number of epochs that are done, and what came of the last.
 
     Raises:
         ConfigError: the recipe or the samples are nothing to train this model with, or the checkpoint is another's.
@@ -134,7 +135,7 @@ def train_elastic(
             if checkpoint is not None:
                 run.save(checkpoint)
             if ended and after_epoch is not None:
-                after_epoch(run.history[-1])
+                after_epoch(run.epoch, run.history[-1])
             if not last and (not ended or (stop is not None and stop())):
                 return run.result(is_finished=False)
         run.finish(tested, test_depths)
@@ -159,7 +160,9 @@ class _Run:
         model.share_statistics()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = None if teacher is None else teacher.to(device).eval().requires_grad_(False)
+        if teacher is not None:
+            teacher = teacher.to(device).eval().requires_grad_(False)
+        self.gradients = Gradients(model, recipe, teacher)
         arrays, labels = _samples(model, arrays, labels, recipe, device, where)
         if len(labels) < recipe.batch:
             raise ConfigError(f"{len(labels)} samples, and a batch has {recipe.batch}: give more", where=where)
@@ -171,8 +174,6 @@ class _Run:
             raise ConfigError("every weight is frozen: there is nothing to train")
         self.optimiser = make_optimiser(recipe.spec(), _groups(list(self.weights.values()), recipe))
         self.probabilities = recipe.policy.probabilities(model.order)
-        blocks = model.order.num_blocks
-        self.shares = {depth: len(model.order.kept(depth)) / blocks for depth in model.order.depths}
         self.ema = {name: weight.detach().clone() for name, weight in self.weights.items()} if recipe.ema else {}
         self.epoch, self.step = 0, 0
         self.history: tuple[Epoch, ...] = ()
@@ -219,7 +220,7 @@ class _Run:
             group["lr"] = lr
         torch.manual_seed(int(np.random.default_rng([recipe.seed, number, _DROPOUT]).integers(1 << 62)))
         self.optimiser.zero_grad(set_to_none=True)
-        losses = accumulate_gradients(self.model, inputs, labels, depths, recipe, self.teacher)
+        losses = self.gradients.add(inputs, labels, depths)
         if not np.isfinite(losses).all():
             raise ConfigError(
                 f"the loss is no number in step {number + 1}: lower the learning rate, or let it rise first (warmup)"
@@ -230,7 +231,8 @@ class _Run:
         for name, mean in self.ema.items():
             mean.lerp_(self.weights[name].detach(), 1 - recipe.ema)
         full = [loss for depth, loss in zip(depths, losses, strict=True) if depth == self.model.order.depths[-1]]
-        share = sum(self.shares[depth] for depth in depths)
+        shared = self.gradients.is_sharing
+        share = sum(recipe.share_at(self.model.order, depth, shared=shared) for depth in depths)
         self.sums += (sum(losses), len(losses), sum(full), len(full), share)
         self.step += 1
         seconds = time.perf_counter() - began
