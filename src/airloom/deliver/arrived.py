@@ -78,6 +78,24 @@ class Arrived:
             found |= self._statistics[configuration.depth].arrays
         return found
 
+    def weights(self, depth: int, precision: str) -> dict[str, NDArray[Any]]:
+        """Weights of the parts of a network of `depth` that are here in `precision`, by name, and its statistics.
+
+        Nothing where statistics are needed and not here: no layer's output would be right.
+        """
+        last = encodings_of(precision)[-1]
+        chunks = self._manifest.chunks
+        needed = any(chunk.encoding == STATISTICS and chunk.depth == depth for chunk in chunks)
+        if needed and depth not in self._statistics:
+            return {}
+        found: dict[str, NDArray[Any]] = {}
+        for part in (0, *(1 + k for k in self._manifest.order.kept(depth))):
+            if (part, last) in self._parts:
+                found |= self._parts[part, last].arrays
+        if depth in self._statistics:
+            found |= self._statistics[depth].arrays
+        return found
+
     def trim(self, running: Configuration, path: Iterable[Configuration]) -> None:
         """`running` runs from now on: let go of what neither it nor a configuration of `path` needs."""
         self._running_encoding = encodings_of(running.precision)[-1]

@@ -224,6 +224,14 @@ class ProgressiveModel:
             raise DeliveryError(f"{self.manifest.model}: nothing runs yet")
         return self._runner, self._configuration
 
+    def arrived_weights(self, depth: int, precision: str) -> dict[str, NDArray[Any]]:
+        """Copies of the weights that have arrived of a network of `depth` in `precision`, by name.
+
+        For whoever runs a part of the network before all of it is here; empty before its statistics are.
+        """
+        with self._preparing:
+            return {name: array.copy() for name, array in self._arrived.weights(depth, precision).items()}
+
     # --- waiting ------------------------------------------------------------------------------
 
     def wait_ready(self, timeout_s: float | None = None) -> Configuration:
