@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airloom.api import Planned as Planned
     from airloom.api import capture as capture
     from airloom.api import deploy as deploy
+    from airloom.api import deploy_progressive as deploy_progressive
     from airloom.api import load_delivery_plan as load_delivery_plan
     from airloom.api import load_plan as load_plan
     from airloom.api import load_profile as load_profile
@@ -64,6 +65,7 @@ _HOME = {
     "profile": "airloom.api",
     "plan": "airloom.api",
     "plan_delivery": "airloom.api",
+    "deploy_progressive": "airloom.api",
     "load_delivery_plan": "airloom.api",
     "deploy": "airloom.api",
     "simulate": "airloom.api",

@@ -12,7 +12,7 @@ Each step also takes what an earlier one left in a file, and planning needs no t
 from airloom.api.files import load_plan, load_profile, load_tolerance, load_topology, write_report
 from airloom.api.models import capture, profile, tolerance
 from airloom.api.planning import Planned, plan
-from airloom.api.progressive import load_delivery_plan, load_progressive, plan_delivery
+from airloom.api.progressive import deploy_progressive, load_delivery_plan, load_progressive, plan_delivery
 from airloom.api.running import deploy, simulate
 from airloom.api.training import train
 
@@ -20,6 +20,7 @@ __all__ = [
     "Planned",
     "capture",
     "deploy",
+    "deploy_progressive",
     "load_delivery_plan",
     "load_plan",
     "load_profile",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,10 @@ from airloom.core.topology import Conditions, Topology
 from airloom.errors import ConfigError
 from airloom.files import read_value
 from airloom.planner import inputs
+
+if TYPE_CHECKING:
+    from airloom.api.delivered import DeliveredModel
+    from airloom.deployment import DeployOptions
 
 MANIFEST_FILE = "manifest.json"
 
@@ -52,6 +56,69 @@ def load_progressive(path: str | Path) -> Manifest:
 def load_delivery_plan(path: str | Path) -> DeliveryPlan:
     """Read a plan that `airloom plan --model-size-on-ue` wrote."""
     return read_value(Path(path), DeliveryPlan)
+
+
+def deploy_progressive(
+    plan: DeliveryPlan | str | Path,
+    model: str | Path = "",
+    topology: Topology | str | Path = "",
+    profile: Profile | Mapping[str, Profile] | str | Path = "",
+    *,
+    key: str | Path | None = None,
+    cache: str | Path | None = None,
+    options: DeployOptions | None = None,
+    progress: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> DeliveredModel:
+    """Carry out a plan of a delivery: requests are answered from the first one on, and the model comes meanwhile.
+
+        with airloom.deploy_progressive("plan.json") as model:
+            answer = model(picture)     # .value, .where, .configuration, .latency_s beside .predicted_s
+
+    Args:
+        plan: what `plan_delivery` returned, or its file, which names the other three.
+        model: the artifact's folder; its public key lies beside it, or is `key`.
+        cache: where what has come is kept; None forgets it at the end.
+        options: as of `deploy`; single ones can be named instead.
+        progress: hears a line for each step that takes a while.
+
+    Raises:
+        UserError: these do not fit together.
+        DeploymentError: hosts or the server did not come up.
+    """
+    import dataclasses
+
+    from airloom.api.delivered import DeliveredModel
+    from airloom.deployment import DeployOptions
+
+    decided = plan if isinstance(plan, DeliveryPlan) else load_delivery_plan(plan)
+    files = decided.files
+    folder, where, known = (
+        model or files.get("model"),
+        topology or files.get("topology"),
+        profile or files.get("profile"),
+    )
+    if not folder or not where or not known:
+        raise ConfigError("the plan names no artifact, topology and profile: pass them")
+    path = Path(folder)
+    if path.name == MANIFEST_FILE:
+        path = path.parent
+    if not path.is_dir():
+        raise ConfigError("a table cannot be sent: pack the model with `airloom elastic pack`", where=str(path))
+    network = where if isinstance(where, Topology) else load_topology(where)
+    full = inputs.load_profile(Path(known)) if isinstance(known, str | Path) else known
+    by_device = inputs.load_profiles(network, full) if isinstance(full, Profile) else dict(full)
+    chosen = dataclasses.replace(options or DeployOptions(), **settings)
+    return DeliveredModel(
+        decided,
+        path,
+        network,
+        by_device,
+        key=key,
+        cache=None if cache is None else Path(cache),
+        options=chosen,
+        progress=progress,
+    )
 
 
 def plan_delivery(

@@ -62,6 +62,8 @@ def is_progressive(args: argparse.Namespace) -> bool:
 
 def run_progressive(args: argparse.Namespace) -> int:
     """Plan, print, write."""
+    import msgspec
+
     from airloom import api
     from airloom.cli.network_options import conditions_of, kept_operators
     from airloom.cli.progressive_tables import describe
@@ -82,6 +84,14 @@ def run_progressive(args: argparse.Namespace) -> int:
             conditions=conditions_of(args.set, topology),
             private_operators=kept_operators(args.keep_on_ue, profile),
         )
+    plan = msgspec.structs.replace(
+        plan,
+        files={
+            "model": str(args.model_size_on_ue.absolute()),
+            "topology": str(args.topology.absolute()),
+            "profile": str(args.profile.absolute()),
+        },
+    )
     if args.json == "-":
         emit_json(plan)
         return 0

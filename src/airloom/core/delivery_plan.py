@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
 #: `ue`: whole on the UE. `split`: the UE runs the first operators. `network`: it runs none that has weights.
@@ -153,8 +155,8 @@ class DeliveryPlan(Value, frozen=True):
     Attributes:
         served_from: the device that has the model.
         way: the devices that it crosses to the UE.
-        parts: names of the model's parts in the order in which their chunks arrive, for people.
         notes: remarks for people, a line each.
+        files: where the plan was made from: `model`, `topology`, `profile`; empty where that was no files.
     """
 
     model: str
@@ -168,6 +170,7 @@ class DeliveryPlan(Value, frozen=True):
     metric: str = "top-1"
     basis: Basis = "modelled"
     notes: tuple[str, ...] = ()
+    files: dict[str, str] = msgspec.field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def phase_at(self, at_s: float) -> Phase:
