@@ -321,10 +321,6 @@ class ProgressiveModel:
         Raises:
             ConfigError: there is none; nothing has changed then.
         """
-        with self._changed:
-            # The worker lets go of what it does between two pieces.
-            self._goal, self._round = None, self._round + 1
-            self._stop.set()
         with self._preparing:
             if self._runner is None:
                 raise ConfigError(f"{self.manifest.model}: nothing runs yet that could be smaller")
@@ -348,7 +344,10 @@ class ProgressiveModel:
                     if data is None:
                         raise DeliveryError(f"{chunk.file} is damaged in the cache: upgrade() fetches it again")
                     self._arrived.add(index, data)
-            self._target = row
+            with self._changed:
+                # The worker lets go of what it does between two pieces.
+                self._goal, self._target, self._round = None, row, self._round + 1
+                self._stop.set()
             self._run(row, (), "shrunk")
         return row
 
