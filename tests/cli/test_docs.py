@@ -17,8 +17,10 @@ import airloom
 from airloom.cli.main import COMMANDS, build_parser
 from airloom.config import load_run, load_topology
 from airloom.core.coding import Coding
+from airloom.core.depth import Block, DepthOrder
 from airloom.core.plan import Plan
 from airloom.core.profile import Profile
+from airloom.core.progressive import Configuration, DepthTable
 from airloom.core.run import Phase, RunRecord, SchemeRecord
 from airloom.core.simulated import LinkBandwidth, MetricTally, SchemeTally, SimulationRecord, Span
 from airloom.core.tolerance import (
@@ -37,6 +39,7 @@ from airloom.report.beside import Beside, Pair, SchemeBeside
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOLERANCE = (Tolerance, CutTolerance, LayerTolerance, MapOrder, TunedWeights, ErrorPoint, Curve, Coding)
+PROGRESSIVE = (DepthTable, Block, DepthOrder, Configuration)
 SIMULATION = (SimulationRecord, SchemeTally, MetricTally, Span, LinkBandwidth)
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
 
@@ -69,6 +72,13 @@ def test_a_tolerance_profile_by_hand_is_read(tmp_path: Path) -> None:
     assert entry.coding.name == "structured+neighbours"
 
 
+def test_a_table_of_configurations_by_hand_is_read(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(block("Table of configurations", "json"))
+    table = read_value(tmp_path / "table.json", DepthTable)
+    assert [row.name for row in table.configurations] == ["1/bits-4", "2/bits-4"]
+    assert table.order.kept(1) == (0,)
+
+
 def test_the_run_file_loads(tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text(block("Topology", "yaml"))
     (tmp_path / "run.yaml").write_text(block("Run file", "yaml"))
@@ -93,7 +103,8 @@ def test_the_trace_line_decodes() -> None:
                                                (SchemeRecord, "Run folder"), (Phase, "Run folder"),
                                                *((type_, "Run folder") for type_ in SIMULATION),
                                                *((type_, "Side by side") for type_ in (Beside, SchemeBeside, Pair)),
-                                               *((type_, "Tolerance") for type_ in TOLERANCE)])  # fmt: skip
+                                               *((type_, "Tolerance") for type_ in TOLERANCE),
+                                               *((type_, "Table of conf") for type_ in PROGRESSIVE)])  # fmt: skip
 def test_every_key_is_described(type_: type[msgspec.Struct], section: str) -> None:
     text = FORMATS[FORMATS.index(f"## {section}") :]
     text = text[: text.find("\n## ", 4)]
