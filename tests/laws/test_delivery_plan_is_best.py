@@ -15,6 +15,7 @@ from airloom.core.profile import CutSize, OperatorCost, Profile, Weights
 from airloom.core.progressive import Architecture, Chunk, Configuration, Manifest, Part, encodings_of
 from airloom.core.topology import Device, Link, Power, Topology
 from airloom.errors import Infeasible
+from airloom.files import encode_json
 from airloom.planner.objective.assignment import assignment_costs, counted, fastest_options
 from airloom.planner.planning import roles_of
 from airloom.planner.pricing import build_problem
@@ -194,6 +195,8 @@ class EveryWay:
                 after |= {missing[taken]}
                 taken += 1
         nbytes = sum(self.manifest.chunks[k].nbytes for k in missing[:taken])
+        if not held:
+            nbytes += len(encode_json(self.manifest)) + self.manifest.architecture.nbytes
         costs = self._stretch(held, after, at_s, None, nbytes, energy, used, missing[taken:])
         return min(costs, default=float("inf"))
 
@@ -291,7 +294,7 @@ def test_under_a_battery_neither(instance):
     every = EveryWay(*instance, every_chunk=False)
     best = every.value(frozenset(), 0.0, 0, 0.0)
     if best == float("inf"):
-        with pytest.raises(Infeasible, match="battery|accurate"):
+        with pytest.raises(Infeasible, match=r"battery|accurate"):
             plan_delivery(*instance)
         return
     plan = planned(instance)

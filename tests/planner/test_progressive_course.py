@@ -66,6 +66,7 @@ def least(pieces, places, download, asked, targets):
         costs = []
         for place in places.at(held):
             nbytes = pieces.nbytes[left[0]] if left and not waits else 0
+            nbytes += pieces.head_nbytes if nbytes and not held else 0
             if waits:
                 seconds = 2 * download.round_trip_s if used == 0 else download.round_trip_s
             elif left:

@@ -205,7 +205,8 @@ class Courses:
                 self._advance(label, place, held, wait_s, 0.0, begun, ended, label.at_s + wait_s)
         there = held
         missing = [k for k in chunks if k not in held]
-        pending = 0
+        head = 0 if held else self.pieces.head_nbytes
+        pending = head
         for index, chunk in enumerate(missing):
             pending += self.pieces.nbytes[chunk]
             after = there | {chunk}
@@ -222,7 +223,7 @@ class Courses:
                     self._advance(label, place, there, seconds, pending, moved, ended, began)
             there, pending = (held | frozenset(missing) if last else after), 0
             begun = self._pruned_begun(moved, there)
-        nbytes = self.pieces.size(missing)
+        nbytes = self.pieces.size(missing) + head
         arrived = [
             Label(
                 label.at_s, label.cost, label.energy_j, label.nbytes, label,

@@ -16,6 +16,7 @@ from airloom.core.progressive import (
     encodings_of,
 )
 from airloom.errors import ConfigError
+from airloom.files import encode_json
 
 _DIGEST = "0" * 64
 
@@ -87,12 +88,14 @@ class Pieces:
 
     Attributes:
         nbytes: of each chunk.
+        head_nbytes: what comes before the first chunk: the manifest, and the architecture's file.
         configurations: those with a place in the manifest, ascending in bytes.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.nbytes = tuple(chunk.nbytes for chunk in manifest.chunks)
+        self.head_nbytes = len(encode_json(manifest)) + manifest.architecture.nbytes
         self.configurations = tuple(sorted(manifest.configurations, key=lambda c: c.nbytes))
         self._at = {(c.part, c.encoding, c.depth): k for k, c in enumerate(manifest.chunks)}
         self._rows = {(c.depth, c.precision): c for c in manifest.configurations}
