@@ -12,7 +12,7 @@ from airloom.cli.elastic_policy import add_policy_arguments
 if TYPE_CHECKING:
     from airloom.nn.elastic.progress import Epoch
     from airloom.nn.elastic.recipe import Recipe
-    from airloom.nn.elastic.training import TrainedElastic, TrainingStep
+    from airloom.nn.elastic.training import TrainingStep
 
 HELP = "train a network so that any number of its blocks answers"
 EPILOG = """\
@@ -136,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from airloom import zoo
+    from airloom.cli.elastic_trained import epoch_line, line, show
     from airloom.cli.terminal import Progress
     from airloom.nn.elastic.files import ElasticRecord, save_elastic
     from airloom.nn.elastic.model import elastic
@@ -175,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
     def ended(number: int, epoch: Epoch) -> None:
         # What took long enough to be read leaves a line; a terminal's moving line shows the rest.
         if epoch.seconds >= 10 and not args.json:
-            print(_epoch_line(number, recipe.epochs, epoch), file=sys.stderr, flush=True)
+            print(epoch_line(number, recipe.epochs, epoch), file=sys.stderr, flush=True)
 
     before = signal.signal(signal.SIGINT, interrupted)
     before_term = signal.signal(signal.SIGTERM, interrupted)
@@ -184,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
 
             def tell(step: TrainingStep) -> None:
                 progress.total = step.steps
-                progress.advance(step.step + 1 - progress.done, note=_line(step))
+                progress.advance(step.step + 1 - progress.done, note=line(step))
 
             trained = train_elastic(
                 model, arrays, labels, recipe, teacher=teacher, test=test, test_every=args.test_every,
@@ -201,7 +202,7 @@ def run(args: argparse.Namespace) -> int:
     save_elastic(out, model, record)
     if args.checkpoint is None:
         checkpoint.unlink(missing_ok=True)
-    _show(args, model, trained, recipe, out)
+    show(args, model, trained, recipe, out)
     return 0
 
 
@@ -261,61 +262,3 @@ def _check_arrays(arrays: list[Any], examples: tuple[Any, ...], where: str) -> N
 def _short(model: str) -> str:
     """What a file is called after a model."""
     return Path(model).stem if model.endswith(".pt2") else model.rpartition(":")[2].rpartition(".")[2]
-
-
-def _line(step: TrainingStep) -> str:
-    from airloom.units import format_seconds
-
-    first = f"epoch {step.epoch + 1}  loss {step.losses[0]:.3g}"
-    return f"{first}  {format_seconds(step.rest_s)} left"
-
-
-def _epoch_line(number: int, epochs: int, epoch: Epoch) -> str:
-    from airloom.units import format_percent, format_seconds
-
-    parts = [f"epoch {number}/{epochs}", f"loss {epoch.loss:.4g}"]
-    parts += [] if epoch.full_loss is None else [f"full {epoch.full_loss:.4g}"]
-    parts += [f"rate {epoch.lr:.3g}", format_seconds(epoch.seconds)]
-    if epoch.scores:
-        scores = sorted(epoch.scores.items())
-        parts.append("test " + " ".join(f"{depth}:{format_percent(score)}" for depth, score in scores))
-    return "  ".join(parts)
-
-
-def _show(args: argparse.Namespace, model: Any, trained: TrainedElastic, recipe: Recipe, out: Path) -> None:
-    import msgspec
-
-    from airloom.cli.terminal import emit_json, table
-    from airloom.units import format_percent
-
-    frequencies = recipe.frequencies(model.order)
-    share = sum(epoch.share for epoch in trained.history) / len(trained.history)
-    if args.json:
-        emit_json(
-            {
-                "model": args.model,
-                "out": str(out),
-                "order": msgspec.to_builtins(model.order),
-                "trained_a_step": [float(p) for p in frequencies],
-                "share_of_blocks": share,
-                "seconds": trained.seconds,
-                "step_s": trained.step_s,
-                "scores": {str(depth): score for depth, score in trained.scores.items()},
-                "history": msgspec.to_builtins(trained.history, str_keys=True),
-            }
-        )
-        return
-    rows = []
-    whole = sum(weight.numel() for weight in model.parameters())
-    for depth, frequency in zip(model.order.depths, frequencies, strict=True):
-        left_out = whole - sum(b.parameters for b in model.blocks) + sum(b.parameters for b in model.running(depth))
-        score = trained.scores.get(depth)
-        shown = None if score is None else f"{score:.4g}" if recipe.loss == "mse" else format_percent(score)
-        rows.append([depth, format_percent(left_out / whole), format_percent(frequency), shown])
-    print(table(rows, ["blocks", "weights", "trained", "test loss" if recipe.loss == "mse" else "top-1"], "r"))
-    last = trained.history[-1]
-    print(
-        f"loss {last.loss:.4g} after {len(trained.history)} epochs; {trained.step_s * 1e3:.0f} ms a step, "
-        f"which ran {format_percent(share)} of the blocks"
-    )
-    print(f"wrote {out}")

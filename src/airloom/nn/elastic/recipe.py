@@ -12,7 +12,8 @@ from airloom.core.depth import DepthOrder
 from airloom.core.training import LossName, OptimizerName, TrainingSpec
 from airloom.core.value import Value
 from airloom.errors import ConfigError
-from airloom.planner.depths import Policy, Uniform, between_shares, in_common
+from airloom.planner.depth_draws import between_shares, in_common
+from airloom.planner.depths import Policy, Uniform
 
 
 class Sandwich(Value, frozen=True):

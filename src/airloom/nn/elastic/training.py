@@ -23,25 +23,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from airloom.core.graph import TensorSpec
 from airloom.errors import ConfigError
 from airloom.nn.elastic.augment import crop_flip, is_pictures
 from airloom.nn.elastic.model import ElasticModel
+from airloom.nn.elastic.preparing import Samples, fitting_samples, weight_groups
 from airloom.nn.elastic.progress import Epoch, TrainingProgress, load_progress, save_progress
 from airloom.nn.elastic.recipe import Recipe
 from airloom.nn.elastic.sandwich import Gradients
 from airloom.nn.elastic.scoring import score
 from airloom.nn.elastic.statistics import recalibrate
-from airloom.nn.program import DTYPE_NAMES
-from airloom.nn.source import first_line
-from airloom.nn.training.batches import Deal, checked_labels
-from airloom.nn.training.loss import labels_for
+from airloom.nn.training.batches import Deal
 from airloom.nn.training.optimiser import make_optimiser
-from airloom.planner.depths import draw_between, draw_depths
+from airloom.planner.depth_draws import draw_between, draw_depths
 
 Array = NDArray[Any]
-#: One array for each input, and labels.
-Samples = tuple[list[Array], Array]
 #: What random numbers are for: third number of their seed, after those of the training and of the epoch.
 _DEPTHS, _PICTURES, _DROPOUT = 1, 2, 3
 
@@ -121,7 +116,7 @@ def train_elastic(
     """
     recipe.check()
     run = _Run(model, arrays, labels, recipe, teacher, torch.device(torch_device), where)
-    tested = None if test is None else _samples(model, *test, recipe, run.device, f"{where} (test)")
+    tested = None if test is None else fitting_samples(model, *test, recipe, run.device, f"{where} (test)")
     for depth in test_depths:
         model.order.check(depth)
     if resume and checkpoint is not None and checkpoint.exists():
@@ -163,7 +158,7 @@ class _Run:
         if teacher is not None:
             teacher = teacher.to(device).eval().requires_grad_(False)
         self.gradients = Gradients(model, recipe, teacher)
-        arrays, labels = _samples(model, arrays, labels, recipe, device, where)
+        arrays, labels = fitting_samples(model, arrays, labels, recipe, device, where)
         if len(labels) < recipe.batch:
             raise ConfigError(f"{len(labels)} samples, and a batch has {recipe.batch}: give more", where=where)
         if recipe.augment != "none" and not any(is_pictures(array) for array in arrays):
@@ -172,7 +167,7 @@ class _Run:
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         if not self.weights:
             raise ConfigError("every weight is frozen: there is nothing to train")
-        self.optimiser = make_optimiser(recipe.spec(), _groups(list(self.weights.values()), recipe))
+        self.optimiser = make_optimiser(recipe.spec(), weight_groups(list(self.weights.values()), recipe))
         self.probabilities = recipe.policy.probabilities(model.order)
         self.ema = {name: weight.detach().clone() for name, weight in self.weights.items()} if recipe.ema else {}
         self.epoch, self.step = 0, 0
@@ -315,43 +310,6 @@ class _Run:
         seconds = sum(epoch.seconds for epoch in self.history) + self.seconds
         steps = self.epoch * self.deal.per_pass + self.step
         return TrainedElastic(self.history, is_finished, dict(scores), seconds, seconds / max(steps, 1))
-
-
-def _groups(weights: Sequence[Tensor], recipe: Recipe) -> list[dict[str, Any]]:
-    """All weights, or those of one axis apart, without weight decay."""
-    if recipe.decay_all:
-        return [{"params": list(weights)}]
-    flat = [weight for weight in weights if weight.ndim <= 1]
-    return [{"params": [w for w in weights if w.ndim > 1]}, {"params": flat, "weight_decay": 0.0}]
-
-
-def _samples(
-    model: ElasticModel, arrays: Sequence[Array], labels: Array, recipe: Recipe, device: torch.device, where: str
-) -> Samples:
-    """The samples if they fit the model and the loss, labels in the form of the loss.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    arrays, labels = list(arrays), np.asarray(labels)
-    if not arrays or not labels.ndim or any(not a.ndim or len(a) != len(labels) for a in arrays):
-        rows = ", ".join(str(len(a)) if a.ndim else "no" for a in arrays) or "no"
-        raise ConfigError(f"{rows} samples, {len(labels) if labels.ndim else 'no'} labels", where=where)
-    some = [torch.from_numpy(np.ascontiguousarray(array[:2])).to(device) for array in arrays]
-    was_training = model.training
-    try:
-        with torch.no_grad(), model.eval().at(model.order.depths[0]):
-            output = model(*some)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        forms = ", ".join(f"{list(array.shape[1:])} of {array.dtype}" for array in arrays)
-        raise ConfigError(f"the model does not take samples of {forms}: {first_line(error)}", where=where) from None
-    finally:
-        model.train(was_training)
-    first = output if isinstance(output, Tensor) else output[0]
-    form = TensorSpec(shape=tuple(first.shape), dtype=DTYPE_NAMES[first.dtype])
-    shape, dtype = labels_for(form, recipe.loss, "the model")
-    spec = msgspec.structs.replace(recipe.spec(), label_shape=shape, label_dtype=dtype)
-    return arrays, checked_labels(labels, spec, form.shape[-1] if form.shape else 0, where)
 
 
 @contextmanager
