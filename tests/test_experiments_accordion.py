@@ -64,9 +64,9 @@ def test_a_link_of_240_mbit_brings_60_percent_of_10_mb_in_200_ms(load: Load) -> 
 def test_third_groups_of_the_papers_networks(load: Load) -> None:
     """ "if only 66% of the full model has to be sent, the full third inner-block is not transmitted": of its blocks."""
     settings, work, evaluate = load("settings"), load("work"), load("evaluate")
-    model = work.build(settings.SETTINGS["cifar10-resnet56"], settings.METHODS["coml-05"], 0, None)
+    model, whole = work.build(settings.SETTINGS["cifar10-resnet56"], settings.METHODS["coml-05"], 0, None)
     assert len(model.blocks) == 3 * load("paper").NETWORKS["resnet56"].brls_per_group
-    sizes = evaluate.sizes_by_depth(model)
+    sizes = evaluate.sizes_by_depth(model, whole)
     assert sizes["macs"][27] == pytest.approx(load("paper").NETWORKS["resnet56"].macs, rel=0.02)
     assert sizes["macs"][18] / sizes["macs"][27] == pytest.approx(0.66, abs=0.02)
     assert sizes["parameters"][18] / sizes["parameters"][27] == pytest.approx(0.24, abs=0.01)
@@ -80,7 +80,8 @@ def test_third_groups_of_the_papers_networks(load: Load) -> None:
 def test_one_pass_gives_what_each_depth_gives(load: Load) -> None:
     settings, work, evaluate = load("settings"), load("work"), load("evaluate")
     setting = replace(settings.QUICK["quick-resnet20"], published=False)
-    model = work.build(setting, settings.METHODS["coml-05"], 0, None).eval()
+    model, _ = work.build(setting, settings.METHODS["coml-05"], 0, None)
+    model.eval()
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), dtype=np.uint8))
     alone, together = dict(evaluate.each_depth(model, x)), dict(evaluate.one_pass(model, x))
     assert sorted(alone) == sorted(together) == list(range(1, 10))
@@ -135,9 +136,13 @@ def test_exits_stop_where_they_say(load: Load) -> None:
 
 
 def test_a_transformer_has_blocks_to_leave_out(load: Load) -> None:
-    settings, work = load("settings"), load("work")
-    model = work.build(settings.SETTINGS["cifar10-transformer"], settings.METHODS["ours"], 0, None)
+    settings, work, evaluate = load("settings"), load("work"), load("evaluate")
+    model, whole = work.build(settings.SETTINGS["cifar10-transformer"], settings.METHODS["ours"], 0, None)
     assert model.order.depths == tuple(range(1, 9))
+    macs = evaluate.sizes_by_depth(model, whole)["macs"]
+    # A block is 8 width^2 for each of 64 tokens, and attention between all pairs of them twice.
+    assert macs[8] - macs[7] == 64 * 8 * 96**2 + 2 * 64**2 * 96
+    assert 0 < macs[1] - (macs[8] - macs[7]) < 64 * 3 * 16 * 96 + 1000
     with torch.inference_mode(), model.at(2):
         assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 10)
 

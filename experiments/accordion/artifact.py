@@ -78,7 +78,7 @@ def delivered(setting: Setting, seed: int, places: work.Places, method: str = "o
     result = places.result(job)
     if not result.exists():
         return None
-    model, _ = work.trained(job, places)
+    model = work.trained(job, places)
     model.to("cpu").eval()
     with tempfile.TemporaryDirectory() as out:
         manifest = pack(

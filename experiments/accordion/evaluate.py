@@ -87,18 +87,14 @@ def one_pass(model: ElasticModel, x: Tensor) -> Iterator[tuple[int, Tensor]]:
             yield depth, logits
 
 
-def sizes_by_depth(model: ElasticModel) -> dict[str, dict[int, int]]:
+def sizes_by_depth(model: ElasticModel, whole_macs: int) -> dict[str, dict[int, int]]:
     """Parameters, batch-norm statistics (numbers that travel besides), and multiply-accumulates of each depth."""
     parameters = dict(model.module.named_parameters())
     statistics = {
         name: tensor for name, tensor in model.module.named_buffers() if name.endswith(("running_mean", "running_var"))
     }
     keys = model.part_keys()
-    x = torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=next(model.parameters()).device)
-    with model.at(model.order.num_blocks):
-        model.eval()
-        whole = macs_of(model.module, lambda: model(x))
-    base = whole - sum(block.macs for block in model.blocks)
+    base = whole_macs - sum(block.macs for block in model.blocks)
 
     def count(depth: int, tensors: dict[str, Tensor]) -> int:
         parts = (0, *(1 + k for k in model.order.kept(depth)))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from airloom import zoo
 from airloom.core.depth import depth_order
+from airloom.nn.capture import capture
 from airloom.nn.elastic.blocks import find_blocks
 from airloom.nn.elastic.model import ElasticModel
 from airloom.nn.elastic.statistics import recalibrate
@@ -61,8 +62,13 @@ class Places:
         return load_published(setting.network, folder)
 
 
-def build(setting: Setting, method: Method, seed: int, weights: Mapping[str, Tensor] | None) -> ElasticModel:
-    """The setting's network with the depths of the method; random weights follow from the seed."""
+def build(
+    setting: Setting, method: Method, seed: int, weights: Mapping[str, Tensor] | None
+) -> tuple[ElasticModel, int]:
+    """The setting's network with the depths of the method, and the multiply-accumulates of all of it for one sample.
+
+    Random weights follow from the seed.
+    """
     if setting.network == "transformer":
         torch.manual_seed(seed)
         network: nn.Module = PatchTransformer(num_classes=setting.num_classes)
@@ -70,8 +76,11 @@ def build(setting: Setting, method: Method, seed: int, weights: Mapping[str, Ten
         network = zoo.build(setting.network, "random", seed=seed, num_classes=setting.num_classes)
     if weights is not None:
         network.load_state_dict(dict(weights))
-    blocks = find_blocks(network, (torch.zeros(2, 3, 32, 32, dtype=torch.uint8),))
-    return ElasticModel(network, blocks, depth_order(method.order, blocks.groups))
+    x = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    captured = capture(network.eval(), (x,), name=setting.network)
+    blocks = find_blocks(network, (x,), captured=captured)
+    macs = sum(op.macs for op in captured.graph.operators) // len(x)
+    return ElasticModel(network, blocks, depth_order(method.order, blocks.groups)), macs
 
 
 def run(job: Job, places: Places, *, stop: Stop = lambda: False, note: Callable[[str], None] = print) -> None:
@@ -106,18 +115,18 @@ def _found(
         case "int8":
             return baselines.int8(job, starting_weights(job, places), pictures, device)
     if job.method.of:
-        model = build(job.setting, job.method, job.seed, own_weights(job.needs, places))
+        model, macs = build(job.setting, job.method, job.seed, own_weights(job.needs, places))
         watch = Stopwatch()
         if job.method.own_statistics:
             own_statistics(model, pictures, device)
         trained: dict[str, Any] = {"cpu_s": watch.seconds}
     else:
-        model, trained = _train(job, places, pictures, folder, stop, note)
+        model, macs, trained = _train(job, places, pictures, folder, stop, note)
     if job.method.own_statistics:
         save(folder / "statistics.safetensors", _statistics(model))
     watch = Stopwatch()
     errors = errors_by_depth(model, pictures.x_test, pictures.y_test, device=device, stop=stop)
-    found = {"error": errors, **sizes_by_depth(model), **trained, "evaluation_cpu_s": watch.seconds}
+    found = {"error": errors, **sizes_by_depth(model, macs), **trained, "evaluation_cpu_s": watch.seconds}
     found["order"] = job.method.order
     found["blocks"] = [{"name": b.name, "group": b.group, "parameters": b.parameters} for b in model.blocks]
     return found
@@ -125,14 +134,14 @@ def _found(
 
 def _train(
     job: Job, places: Places, pictures: data.Pictures, folder: Path, stop: Stop, note: Callable[[str], None]
-) -> tuple[ElasticModel, dict[str, Any]]:
+) -> tuple[ElasticModel, int, dict[str, Any]]:
     """Train, or take what an earlier call trained; statistics of depths included."""
     recipe = job.setting.recipe(job.method, job.seed)
-    model = build(job.setting, job.method, job.seed, places.start(job.setting))
+    model, macs = build(job.setting, job.method, job.seed, places.start(job.setting))
     weights, record = folder / "weights.safetensors", folder / "training.json"
     if weights.exists() and record.exists():
         _load(model, folder)
-        return model, load_json(record)
+        return model, macs, load_json(record)
     clock = folder / "cpu.json"
     watch = Stopwatch(load_json(clock) if clock.exists() else 0.0)
     reported = [-1]
@@ -161,15 +170,14 @@ def _train(
         save(folder / "statistics.safetensors", _statistics(model))
     save(weights, model.state_dict())
     write(record, found)
-    return model, found
+    return model, macs, found
 
 
-def trained(job: Job, places: Places) -> tuple[ElasticModel, dict[str, Any]]:
-    """The model of a finished training, and the record of it."""
-    folder = places.of(job)
-    model = build(job.setting, job.method, job.seed, None)
-    _load(model, folder)
-    return model, load_json(folder / "training.json")
+def trained(job: Job, places: Places) -> ElasticModel:
+    """The model of a finished training."""
+    model, _ = build(job.setting, job.method, job.seed, None)
+    _load(model, places.of(job))
+    return model
 
 
 def _load(model: ElasticModel, folder: Path) -> None:
