@@ -259,12 +259,12 @@ class ProgressiveModel:
     def _wait(self, reached: Callable[[], bool], timeout_s: float | None) -> Configuration:
         with self._changed:
             self._changed.wait_for(lambda: reached() or self._over or self._fault is not None, timeout_s)
+            if self._over:
+                raise DeliveryError(f"{self.manifest.model} is closed")
             if reached() and self._configuration is not None:
                 return self._configuration
             if self._fault is not None:
                 raise self._fault
-            if self._over:
-                raise DeliveryError(f"{self.manifest.model} is closed")
             runs = "nothing runs" if self._configuration is None else f"{self._configuration.name} runs"
             raise DeliveryError(
                 f"{self.manifest.model}: {self._target.name} was not there within {timeout_s} s; {runs}"
