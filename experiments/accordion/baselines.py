@@ -58,7 +58,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr_at(epoch + step / steps)
             optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
                 found = loss(model, x, pictures.y_train[torch.from_numpy(pick)].to(device))
             found.backward()
             optimiser.step()

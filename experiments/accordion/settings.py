@@ -97,7 +97,7 @@ class Setting:
     train: int = 0
     test: int = 0
     seeds: tuple[int, ...] = (0, 1, 2)
-    methods: tuple[str, ...] = (*PAPERS, "ours")
+    methods: tuple[str, ...] = (*PAPERS, "ours", "int8", "blockcoml-05-own")
     extras: tuple[str, ...] = ()
     like: str = "resnet110"
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -121,7 +121,7 @@ class Setting:
         return recipe
 
 
-_BY_GROUPS = ("blockcoml-05-own", "blockcoml-03-own", "ours-groups", "ours-groups-shared")
+_BY_GROUPS = ("blockcoml-03-own", "ours-groups", "ours-groups-shared")
 #: By name; the order is that of the queue.
 SETTINGS = {
     each.name: each
@@ -129,11 +129,11 @@ SETTINGS = {
         Setting(
             "cifar10-resnet56", "CIFAR-10, ResNet-56 from trained weights, 2 epochs", "cifar10", "resnet56", epochs=2,
             rate=0.05, published=True, like="resnet56",
-            extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"),
+            extras=(*_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"),
         ),
         Setting(
             "cifar100-resnet32", "CIFAR-100, ResNet-32, 8 epochs", "cifar100", "resnet32", epochs=8,
-            extras=("int8", *_BY_GROUPS, "exits", "ours-taught", "ours-labels"),
+            extras=(*_BY_GROUPS, "exits", "ours-taught", "ours-labels"),
         ),
         Setting(
             "cifar10-transformer", "CIFAR-10, small transformer", "cifar10", "transformer", epochs=8,
@@ -155,7 +155,7 @@ FULL = {
     for each in (
         Setting(f"paper-{dataset}-{network}", title, dataset, network, epochs=paper.EPOCHS, batch=paper.BATCH,
                 seeds=tuple(range(paper.RUNS)), like=network,
-                extras=("int8", *_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"))
+                extras=(*_BY_GROUPS, "pruned", "exits", "ours-taught", "ours-labels"))
         for dataset, network, title in (
             ("cifar10", "resnet56", "CIFAR-10, ResNet-56, the paper's 164 epochs"),
             ("cifar100", "resnet110", "CIFAR-100, ResNet-110, the paper's 164 epochs"),
