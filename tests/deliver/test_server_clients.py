@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from server_models import ask, write_model
 
 from airloom.deliver.server.app import ModelServer
-from airloom.deliver.server.rates import MIN_NBYTES, Rates
+from airloom.deliver.server.rates import LOT_NBYTES, MIN_BUSY_S, MIN_NBYTES, TICK_S, Rates
 from airloom.deliver.server.settings import ServerSettings
 from airloom.deliver.server.shelf import Shelf
 from airloom.deliver.server.tokens import read_tokens
@@ -100,7 +100,7 @@ class Clock:
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(1e3, 1e9), min_size=1, max_size=12))
+@given(st.lists(st.floats(1e3, 5e8), min_size=1, max_size=12))
 def test_a_rate_is_the_harmonic_mean_of_the_last_five(rates):
     known = Rates()
     for rate in rates:
@@ -110,13 +110,16 @@ def test_a_rate_is_the_harmonic_mean_of_the_last_five(rates):
     assert min(last) * 0.999 <= known.estimate_bps("ue") <= max(last) * 1.001
 
 
-def test_what_says_nothing_is_left_out():
+def test_what_says_too_little_is_counted_on():
     known = Rates()
-    known.add("ue", MIN_NBYTES - 1, 1.0)
-    known.add("ue", 10**6, 0.0)
+    assert not known.add("ue", MIN_NBYTES - 1, 1.0)
+    assert not known.add("ue", LOT_NBYTES - 1, MIN_BUSY_S / 2)
     assert known.estimate_bps("ue") is None
     assert known.estimate_bps("nobody") is None
     assert len(known) == 0
+    # Faster than the kernel's clock: no faster than a tick says.
+    assert known.add("ue", LOT_NBYTES, 0.0)
+    assert known.estimate_bps("ue") == 8 * LOT_NBYTES / TICK_S
 
 
 def test_old_transfers_and_too_many_clients_are_forgotten():

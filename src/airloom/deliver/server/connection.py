@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from airloom.deliver.server.rates import Progress, progress
+from airloom.deliver.server.rates import Progress, Rates, progress
 from airloom.deliver.server.refusals import Refusal
 
 #: Bytes of a request's line and header fields.
@@ -32,7 +31,7 @@ class ConnectionLimits(NamedTuple):
 class Connection(HttpToolsProtocol):
     """One client's connection; also what the answers to its requests may ask (`scope["extensions"]`)."""
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, rates: Rates, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._refused = self._in_head = False
@@ -41,8 +40,10 @@ class Connection(HttpToolsProtocol):
         self._head_at: float | None = None
         self._left: tuple[int, int] | None = None
         self._moved_at = 0.0
-        #: Wants to know what the kernel counts once the client has taken what was sent.
-        self.pending: Callable[[Progress], None] | None = None
+        self._answering: RequestResponseCycle | None = None
+        #: Whose connection it is, once it has asked for something.
+        self.asker: str | None = None
+        self._rates, self._told = rates, Progress(0, 0.0, 0.0)
 
     # For answers.
 
@@ -56,11 +57,12 @@ class Connection(HttpToolsProtocol):
         return None if self.gone else progress(self.transport.get_extra_info("socket"))
 
     def settle(self) -> Progress | None:
-        """`progress`, which whoever waits for it gets as well."""
+        """`progress`; what it says of the client's rate since the last time is noted."""
         now = self.progress()
-        if now is not None and self.pending is not None:
-            self.pending(now)
-            self.pending = None
+        if now is not None and self.asker is not None:
+            nbytes, busy_s = now.acknowledged - self._told.acknowledged, now.busy_s - self._told.busy_s
+            if self._rates.add(self.asker, nbytes, busy_s):
+                self._told = now
         return now
 
     # For uvicorn.
@@ -72,6 +74,16 @@ class Connection(HttpToolsProtocol):
             return
         super().connection_made(transport)
         self._head_at = time.monotonic()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells the newest of requests that came at once; what is being answered is the oldest.
+        if self._answering is not None:
+            self._answering.disconnected = True
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:

@@ -7,14 +7,13 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airloom.deliver.server.cache import DamagedFile
-from airloom.deliver.server.rates import Progress, Rates
+from airloom.deliver.server.rates import Rates
 from airloom.deliver.server.refusals import Refusal, one_line
 from airloom.deliver.server.tokens import Tokens
 
@@ -124,10 +123,12 @@ class Front:
         if self.in_flight >= self._max_transfers:
             raise Refusal(503, "too many requests are under way", headers=_AGAIN)
         connection = (scope.get("extensions") or {}).get("airloom.connection")
-        before = connection.settle() if connection is not None else None
-        sent = self.nbytes
+        counted = None
+        if connection is not None:
+            connection.asker = client
+            counted = connection.settle()
         scope["airloom.rate"] = self._rates.estimate_bps(client)
-        scope["airloom.rtt"] = before.rtt_s if before is not None else 0.0
+        scope["airloom.rtt"] = counted.rtt_s if counted is not None else 0.0
         self._per_client[client] += 1
         self.in_flight += 1
         try:
@@ -137,20 +138,8 @@ class Front:
             self._per_client[client] -= 1
             if not self._per_client[client]:
                 del self._per_client[client]
-            if before is not None and self.nbytes > sent:
-                self._measure(connection, client, before, self.nbytes - sent)
-
-    def _measure(self, connection: Any, client: str, before: Progress, sent: int) -> None:
-        """The rate of a transfer: now, where the client has taken most of it, else when it has."""
-
-        def add(now: Progress) -> None:
-            self._rates.add(client, now.acknowledged - before.acknowledged, now.busy_s - before.busy_s)
-
-        now = connection.progress()
-        if now is not None and 2 * (now.acknowledged - before.acknowledged) >= sent:
-            add(now)
-        else:
-            connection.pending = add
+            if connection is not None:
+                connection.settle()
 
 
 def _of_router(error: HTTPException, method: str) -> Refusal:

@@ -103,6 +103,7 @@ def serve(
         http=functools.partial(  # type: ignore[arg-type]
             Connection,
             limits=ConnectionLimits(settings.max_connections, settings.head_timeout_s, settings.stall_timeout_s),
+            rates=server.rates,
         ),
         ws="none",
         lifespan="off",
