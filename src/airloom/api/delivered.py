@@ -234,6 +234,11 @@ class DeliveredModel:
         """From time 0."""
         return time.monotonic() - self._began_s
 
+    @property
+    def graphs(self) -> dict[int, ModelGraph]:
+        """By depth, the networks that other hosts run."""
+        return {depth: net.graph for depth, net in self._deployments.items()}
+
     def deployment(self, depth: int) -> Deployment:
         """The hosts that run the network of a depth; links of the first one carry the model."""
         return self._deployments[depth]

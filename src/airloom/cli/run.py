@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airloom.cli.ahead import add_ahead_arguments, forecast_of, hold_of
 from airloom.cli.contract import add_contract_arguments, run_contract
 from airloom.cli.objective import add_objective_arguments, run_objective
+from airloom.cli.run_progressive import is_delivery_plan, run_delivery
 from airloom.cli.run_scenario import (
     IN_FLIGHT,
     LINKS,
@@ -41,7 +42,11 @@ by the clock for its source alone: `airloom simulate` holds more UEs and more ti
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "config", type=Path, metavar="FILE.yaml", help="a run file: model, topology, requests, changes; or a scenario"
+        "config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="a run file: model, topology, requests, changes; or a "
+        "scenario; or a plan (.json) of `airloom plan --model-size-on-ue`",
     )
     parser.add_argument(
         "--scheme",
@@ -67,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if is_delivery_plan(args.config):
+        return run_delivery(args)
     try:
         return _run(args)
     except BaseException:
