@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from airloom.deliver.client.options import FetchOptions as FetchOptions
     from airloom.deliver.model import ProgressiveModel as ProgressiveModel
     from airloom.deliver.model import fetch_model as fetch_model
+    from airloom.deliver.tree_packing import pack_trees as pack_trees
     from airloom.deployment import DeployOptions as DeployOptions
     from airloom.errors import AirloomError as AirloomError
     from airloom.errors import Cancelled as Cancelled
@@ -81,6 +82,7 @@ _HOME = {
     "DeployOptions": "airloom.deployment",
     "fetch_model": "airloom.deliver.model",
     "ProgressiveModel": "airloom.deliver.model",
+    "pack_trees": "airloom.deliver.tree_packing",
     "FetchOptions": "airloom.deliver.client.options",
     "FetchEvent": "airloom.deliver.client.events",
     "read_trace": "airloom.report.trace",

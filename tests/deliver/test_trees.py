@@ -15,8 +15,9 @@ from airloom.core.progressive import Configuration, Manifest
 from airloom.deliver.artifact import read_artifact
 from airloom.deliver.chunks import decode_chunk
 from airloom.deliver.sklearn_trees import _float32_at_most
+from airloom.deliver.tree_groups import DESCRIPTION, Description, write_description
 from airloom.deliver.tree_packing import pack_trees
-from airloom.deliver.trees import DESCRIPTION, Description, Ensemble, write_description
+from airloom.deliver.trees import Ensemble
 from airloom.errors import ChunkError, ConfigError
 
 sklearn = pytest.importorskip("sklearn")

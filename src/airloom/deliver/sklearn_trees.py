@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from airloom.deliver.trees import Description
+from airloom.deliver.tree_groups import Description
 from airloom.errors import ConfigError, MissingExtra
 
 Array = NDArray[Any]

@@ -21,7 +21,8 @@ from airloom.core.progressive import Architecture, Configuration, Manifest, Part
 from airloom.deliver.artifact import EncodedChunk, describe_chunks, write_artifact
 from airloom.deliver.manifest import check_name
 from airloom.deliver.sklearn_trees import Tree, read_estimator
-from airloom.deliver.trees import Description, Ensemble, write_description
+from airloom.deliver.tree_groups import Description, write_description
+from airloom.deliver.trees import Ensemble, answers
 from airloom.errors import ConfigError
 from airloom.wire.weights import chunk_labels, decode_part, encode_part
 
@@ -165,20 +166,27 @@ def _scores(
     x, y = np.asarray(data[0]), np.asarray(data[1])
     if len(x) != len(y) or not len(x):
         raise ConfigError(f"{len(x)} samples and {len(y)} labels")
-    scores = {}
+    found = {}
     for encoding in {chunk.encoding for chunk in chunks}:
-        parts = [decode_part(c.data, encoding).arrays for c in chunks if c.encoding == encoding]
-        for depth in depths:
-            ensemble = Ensemble.from_arrays({k: a for part in parts[: 1 + depth] for k, a in part.items()})
-            scores[depth, encoding] = _score(ensemble, x, y)
-    return scores
+        arrays: dict[str, Array] = {}
+        counts = []
+        for chunk in chunks:
+            if chunk.encoding == encoding:
+                part = decode_part(chunk.data, encoding).arrays
+                arrays |= part
+                counts += [len(column) for name, column in part.items() if name.endswith(".column")]
+        ensemble = Ensemble.from_arrays(arrays)
+        trees = np.cumsum(counts)
+        staged = ensemble.staged_scores(x, [int(trees[depth - 1]) for depth in depths])
+        for depth, scores in zip(depths, staged, strict=True):
+            found[depth, encoding] = _score(ensemble.description, answers(ensemble.description, scores), y)
+    return found
 
 
-def _score(ensemble: Ensemble, x: Array, y: Array) -> float:
-    said = ensemble.predict(x)
+def _score(description: Description, said: Array, y: Array) -> float:
     if said.shape != y.shape:
         raise ConfigError(f"labels of shape {list(y.shape)}, the trees answer with {list(said.shape)}")
-    if ensemble.is_classifier:
+    if description.classes:
         return float((said == y).mean())
     rest, all_ = ((y - said) ** 2).sum(), ((y - y.mean(0)) ** 2).sum()
     return float(np.clip(1 - rest / all_, 0, 1)) if all_ else float(rest == 0)
