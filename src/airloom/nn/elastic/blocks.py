@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from airloom.core.depth import Block, GraphBlock, GraphBlocks, SkipPath, block_modules
 from airloom.core.graph import ModelGraph, Parameter, TensorSpec
-from airloom.errors import UserError
+from airloom.errors import ConfigError, UserError
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
 from airloom.nn.elastic.observed import Seen, observe
-from airloom.nn.elastic.skip import Fit, Mixing, any_batch, own_path
+from airloom.nn.elastic.skip import Fit, Mixing, Skip, any_batch, own_path
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Blocks:
     keywords: tuple[str, ...]
     reasons: Mapping[str, str] = field(default_factory=dict)
 
+    def __deepcopy__(self, memo: object) -> Blocks:
+        return self  # nothing in it changes
+
     @property
     def groups(self) -> tuple[int, ...]:
         """Of each block, for `core.depth.depth_order`."""
@@ -58,9 +61,11 @@ def find_blocks(
         captured: what `capture` made of the model in eval mode for these inputs, where it is at hand.
 
     Raises:
-        UserError: there is nothing to leave out.
+        UserError: there is nothing to leave out, or something is left out at present.
         CaptureError: torch cannot export the model.
     """
+    if any(isinstance(module.__dict__.get("forward"), Skip) for module in model.modules()):
+        raise ConfigError(f"{type(model).__name__} runs at a smaller depth: let all its blocks run first (set_depth)")
     captured = captured or capture(model, example_inputs, name=type(model).__name__)
     return _Finder(model, captured, observe(model, example_inputs, captured), adapters).found()
 

@@ -153,7 +153,8 @@ class ElasticModel(nn.Module):
         """
         tensors = {id(t): t for t in (*self.parameters(), *self.buffers(), *self._whole.values())}
         tensors.update((id(t), t) for own in self._statistics.values() for t in own.values())
-        return copy.deepcopy(self, dict(tensors))
+        memo: dict[int, Any] = {**tensors, id(self.blocks): self.blocks, id(self.order): self.order}
+        return copy.deepcopy(self, memo)
 
     def _apply(self, fn: Any, recurse: bool = True) -> ElasticModel:
         with self.at(self.order.num_blocks):

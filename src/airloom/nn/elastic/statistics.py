@@ -97,7 +97,7 @@ class Averaging:
             m.training = training
 
 
-def recalibrate(model: ElasticModel, batches: Iterable[tuple[Tensor, ...] | Tensor], depths: Sequence[int]) -> None:
+def recalibrate(model: ElasticModel, batches: Iterable[Sequence[Tensor] | Tensor], depths: Sequence[int]) -> None:
     """Batch norm's statistics of `depths` anew: means over `batches`, which are gone through once for each depth.
 
     Depth, modes and momenta are left as they were; depths without batch norm are left alone.
@@ -110,11 +110,14 @@ def recalibrate(model: ElasticModel, batches: Iterable[tuple[Tensor, ...] | Tens
         if not current:
             continue
         model.load_statistics(depth, current)
-        with model.at(depth), Averaging(model.module, model.slots_at(depth)), torch.no_grad():
-            count = 0
-            for batch in batches:
-                model(*((batch,) if isinstance(batch, Tensor) else batch))
-                count += 1
-        if not count:
+        count = 0
+        try:
+            with model.at(depth), Averaging(model.module, model.slots_at(depth)), torch.no_grad():
+                for batch in batches:
+                    model(*((batch,) if isinstance(batch, Tensor) else batch))
+                    count += 1
+            if not count:
+                raise ConfigError("there is no batch to recalibrate with: give a list, which can be gone through again")
+        except BaseException:  # also Ctrl-C: half a mean is worse than what was there
             model.load_statistics(depth, current)
-            raise ConfigError("there is no batch to recalibrate with")
+            raise
