@@ -26,6 +26,7 @@ example:
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --train modelled
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --parameters-to cloud --every 10
   airloom plan examples/resnet20.json examples/hivemind_mmwave_iab.yaml --route ue,gnb2,gnb3,gnb4,gnb6,core7,core8,cloud
+  airloom plan examples/resnet18.json examples/progressive.yaml --model-size-on-ue examples/progressive_table.json
 """
 
 

@@ -55,8 +55,13 @@ def in_words(plan: DeliveryPlan) -> str:
             )
     if not whole:
         said.append("send nothing")
+    before = ""
     for phase in phases:
-        said.append(f"{place_in_words(phase)} {_when(phase)}")
+        here = place_in_words(phase)
+        if here != before:
+            until = next((other.start_s for other in phases if other.start_s > phase.start_s), phase.end_s)
+            said.append(f"{here} {_when(phase, until)}")
+        before = here
     return "; ".join(said)
 
 
@@ -82,9 +87,9 @@ def runs_of(phase: Phase) -> list[tuple[str, int, int]]:
     ]
 
 
-def _when(phase: Phase) -> str:
+def _when(phase: Phase, until_s: float) -> str:
     if phase.start_s <= 0.0:
-        return f"until {format_seconds(phase.end_s)}"
+        return f"until {format_seconds(until_s)}"
     return f"from {format_seconds(phase.start_s)} on"
 
 
