@@ -63,8 +63,8 @@ def _lines(axes: Any, table: DepthTable, place: Any) -> dict[str, Any]:
     present = [p for p in PRECISIONS if any(c.precision == p for c in table.configurations)]
     handles: dict[str, Any] = {}
     for precision in present:
-        colour = COLOURS[present.index(precision) % len(COLOURS)]
-        marker = _MARKERS[present.index(precision) % len(_MARKERS)]
+        # The same in every plot, whichever others are there.
+        colour, marker = COLOURS[PRECISIONS.index(precision)], _MARKERS[PRECISIONS.index(precision)]
         rows = sorted(
             (c for c in table.configurations if c.precision == precision and c.accuracy is not None),
             key=lambda c: c.depth,
