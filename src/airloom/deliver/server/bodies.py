@@ -17,7 +17,7 @@ from airloom.deliver.server.refusals import Refusal
 from airloom.deliver.server.release import StoredFile
 
 #: Bytes of a shared chunk handed on at once: by reference in the clear; encrypted, each client has a copy of them.
-PIECE, PIECE_TLS = 1 << 20, 128 * 1024
+PIECE, PIECE_TLS = 1 << 20, 64 * 1024
 #: Bytes read at once from a file that the cache has no room for: each client has a copy of them.
 PIECE_FILE = 256 * 1024
 

@@ -18,6 +18,8 @@ from airloom.deliver.server.refusals import Refusal
 #: Bytes of a request's line and header fields.
 MAX_HEAD = 32 * 1024
 _RETRY_AFTER_S = 1
+# Bytes that wait for a client before the next piece does.
+_WAITING = 64 * 1024
 
 
 class ConnectionLimits(NamedTuple):
@@ -73,6 +75,8 @@ class Connection(HttpToolsProtocol):
             self._refuse(503, "too many connections", retry=True)
             return
         super().connection_made(transport)
+        # Encrypted, half a megabyte would be let wait by default, of each client.
+        transport.set_write_buffer_limits(high=_WAITING)
         self._head_at = time.monotonic()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
