@@ -140,8 +140,8 @@ def training(name: str, setting: dict[str, Any], figures: dict[str, Any]) -> str
     ]  # fmt: skip
     note = (
         "CPU seconds of one core (measured while the machine did other things too), the same over the ordinary "
-        "training's on the same seeds, and the mean share of blocks that a step ran, which in these networks is that "
-        "of MACs to some percent."
+        "training's on the same seeds, and the mean share of blocks that a step computed (exact; blocks have nearly "
+        "the same MACs). What the depths of a step have in common is computed once."
     )
     return f"### Training\n\n{note}\n\n" + table(("", "seeds", "CPU s", "over ordinary", "share of blocks"), rows)
 
