@@ -45,6 +45,11 @@ def page() -> str:
         help_line = command.HELP[0].upper() + command.HELP[1:]
         parts.append(f"## airloom {name}\n\n{help_line}.\n\n{options(build_parser(name))}\n")
         parts.append(f"```text\n{command.EPILOG.strip()}\n```\n")
+        for action in getattr(command, "ACTIONS", ()):
+            own = command.build_action(action, argparse.ArgumentParser(prog=f"airloom {name} {action}"))
+            help_line = own.description[0].upper() + own.description[1:]
+            parts.append(f"### airloom {name} {action}\n\n{help_line}.\n\n{options(own)}\n")
+            parts.append(f"```text\n{own.epilog.strip()}\n```\n")
     return "\n".join(parts)
 
 

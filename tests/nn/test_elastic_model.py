@@ -208,5 +208,5 @@ def test_a_module_that_has_adapters_of_its_own_takes_none() -> None:
 def test_orders_and_modules_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="2 blocks for a network of 3"):
         _chain(depth_order("back", (0, 0)))
-    with pytest.raises(ConfigError, match="has no module 'middle.0'"):
+    with pytest.raises(ConfigError, match=r"has no module 'middle\.0'"):
         ElasticModel(nn.Linear(6, 3), CHAIN)

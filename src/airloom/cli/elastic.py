@@ -11,7 +11,10 @@ from typing import Any
 HELP = "networks that run at several depths: train one, measure it, pack it for delivery"
 EPILOG = """\
 examples:
-  airloom elastic train resnet20 --data train.npz --order groups --out elastic.safetensors
+  airloom elastic train resnet20 --data train.npz --policy coml-0.5 --out elastic.safetensors
+  airloom elastic table resnet20 --weights elastic.safetensors --data test.npz --out table.json
+  airloom elastic keys publisher
+  airloom elastic pack resnet20 --weights elastic.safetensors --table table.json --key publisher.key --out public
 
 The options of an action: airloom elastic ACTION --help. What it is all for: docs/progressive.md.
 """
