@@ -170,7 +170,7 @@ def asks_the_unknown(model, demand):
     return bool((macs and not counted) or (latency and not timed))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_choice_is_that_of_brute_force(data):
     model = data.draw(models(unmeasured=False))

@@ -7,6 +7,7 @@ allowed, and a client that stops reading end in an answer where one is still pos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, limits: ConnectionLimits, rates: Rates, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._refused = self._in_head = False
+        self._refused = self._in_head = self._long = False
         self._head_nbytes = 0
         # Since when a head has been awaited, None while there is none to come.
         self._head_at: float | None = None
@@ -89,6 +90,10 @@ class Connection(HttpToolsProtocol):
             self._answering.disconnected = True
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        # The client has all that it wanted, and acknowledged it: the last moment to know how fast that was.
+        self.settle()
+
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
@@ -98,7 +103,8 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_nbytes += len(data)
             if self._head_nbytes > MAX_HEAD:
-                self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes")
+                self._long = True
+                self.send_400_response("")
         elif self._head_at is None and (self.cycle is None or self.cycle.response_complete):
             # Bytes that begin no request: they keep nothing open.
             self._head_at = time.monotonic()
@@ -122,14 +128,15 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(*((431, "the request's head is too long") if self._in_head and self._long else (400, msg)))
+        if self._long:
+            self._refuse(431, f"the request's head is too long: at most {MAX_HEAD} bytes")
+        else:
+            self._refuse(400, msg)
 
     def _bound(self, nbytes: int) -> None:
         self._long = nbytes > MAX_HEAD
         if self._long:
             raise ValueError("too long")  # uvicorn answers it by send_400_response
-
-    _long = False
 
     def _refuse(self, status: int, reason: str, *, retry: bool = False) -> None:
         """Answer once more, and close; nothing else may be under way on this connection."""
@@ -167,4 +174,6 @@ async def watch(connections: set[Any], every_s: float) -> None:
         await asyncio.sleep(every_s)
         now = time.monotonic()
         for connection in list(connections):
-            connection.check(now)
+            # uvloop refuses to speak of a transport that was closed a moment ago.
+            with contextlib.suppress(RuntimeError, OSError):
+                connection.check(now)
