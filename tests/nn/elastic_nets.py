@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from airloom.nn.elastic.model import ElasticModel, elastic
+from airloom.core.depth import Order, depth_order
+from airloom.nn.elastic.blocks import Blocks, find_blocks
+from airloom.nn.elastic.model import ElasticModel
 
 CLASSES = 4
 
@@ -54,30 +58,51 @@ class DenseBlock(nn.Module):
         return x + torch.tanh(self.inner(x))
 
 
+class Doubled(nn.Module):
+    """Writes to its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2.0)
+
+
 class Regression(nn.Module):
     """`[N, 4]` numbers, `[N, 1]` number; no batch norm."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, writes: bool = False) -> None:
         super().__init__()
         self.first = nn.Linear(4, 16)
         self.blocks = nn.Sequential(*(DenseBlock(16) for _ in range(3)))
+        self.twice = Doubled() if writes else nn.Identity()
         self.last = nn.Linear(16, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.last(self.blocks(torch.tanh(self.first(x))))
+        found: Tensor = self.last(self.twice(self.blocks(torch.tanh(self.first(x)))))
         return found
 
 
-def conv_net(seed: int = 0, **options: Any) -> ElasticModel:
-    """An elastic `ConvNet`; `order` and `depths` as `elastic` takes them, the rest is the network's."""
-    chosen = {name: options.pop(name) for name in ("order", "depths") if name in options}
+@functools.cache
+def _conv_blocks() -> Blocks:
+    return find_blocks(ConvNet(), (torch.zeros(2, 3, 8, 8, dtype=torch.uint8),))
+
+
+@functools.cache
+def _regression_blocks() -> Blocks:
+    return find_blocks(Regression(), (torch.zeros(2, 4),))
+
+
+def conv_net(
+    seed: int = 0, *, order: Order = "back", depths: Sequence[int] | None = None, inplace: bool = False
+) -> ElasticModel:
+    """An elastic `ConvNet`."""
+    blocks = _conv_blocks()
     torch.manual_seed(seed)
-    return elastic(ConvNet(**options), (torch.zeros(2, 3, 8, 8, dtype=torch.uint8),), **chosen)
+    return ElasticModel(ConvNet(inplace=inplace), blocks, depth_order(order, blocks.groups, depths=depths))
 
 
-def regression() -> ElasticModel:
+def regression(*, writes: bool = False) -> ElasticModel:
+    blocks = _regression_blocks()
     torch.manual_seed(0)
-    return elastic(Regression(), (torch.zeros(2, 4),))
+    return ElasticModel(Regression(writes=writes), blocks)
 
 
 def pictures(count: int, seed: int = 0) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:

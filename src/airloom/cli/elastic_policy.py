@@ -84,6 +84,12 @@ def depths_of(text: str | None) -> list[int] | None:
 
 def check_policy_options(args: argparse.Namespace) -> None:
     """Refuse, before a model is made, what a policy lacks and what it has no use for."""
+    from airloom.core.progressive import encodings_of
+
+    try:
+        encodings_of(args.served_as)
+    except ConfigError as error:
+        raise ConfigError(str(error), where="--served-as") from None
     needs = {
         "throughput": ("rates", "rate", "sigma", "deadline", "before"),
         "demand": ("demands",),

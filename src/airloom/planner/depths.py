@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airloom.core.depth import Block, DepthOrder, Order
-from airloom.core.progressive import DepthTable
+from airloom.core.progressive import DepthTable, encodings_of
 from airloom.core.value import Value
 from airloom.errors import ConfigError
 
@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 #: Policies that a name alone says, and what the informed ones are called.
 NAMES = ("full", "coml-P", "block-coml-P", "uniform", "sandwich", "throughput", "demand")
+_BITS = {"fp32": 32, "fp16": 16, "int8": 8}
 #: Share of iterations that an informed policy spreads evenly over all depths.
 EVEN = 0.05
 
@@ -231,10 +232,12 @@ def sizes_of(
     Args:
         base_parameters: outside of all blocks.
         part_nbytes: overhead of each part that is sent: its header, names, frames.
+
+    Raises:
+        ConfigError: no such precision.
     """
-    bits = 32 if precision == "fp32" else 16 if precision == "fp16" else 8
-    if precision.startswith("bits-"):
-        bits = int(precision.removeprefix("bits-"))
+    encodings_of(precision)
+    bits = _BITS.get(precision) or int(precision.removeprefix("bits-"))
     sizes = []
     for depth in order.depths:
         parameters = base_parameters + sum(blocks[k].parameters for k in order.kept(depth))

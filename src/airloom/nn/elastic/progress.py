@@ -52,10 +52,14 @@ class TrainingProgress(Value, frozen=True):
         history: of finished epochs.
         sums: of the epoch under way: losses and their number, losses of the full model and their number, share.
         seconds: of the epoch under way.
+        samples: how many it trains with.
+        teacher: whether there is one.
     """
 
     recipe: Recipe
     order: DepthOrder
+    samples: int
+    teacher: bool = False
     epoch: int = 0
     step: int = 0
     history: tuple[Epoch, ...] = ()
@@ -87,9 +91,12 @@ def save_progress(
 
 
 def load_progress(
-    path: Path, recipe: Recipe, order: DepthOrder, module: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, wanted: TrainingProgress, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[TrainingProgress, dict[str, Tensor]]:
     """Put a checkpoint's weights and optimiser state into `module` and `optimiser`.
+
+    Args:
+        wanted: the training that is to go on, at its beginning.
 
     Returns:
         Where the training was, and the mean of weights if there is one.
@@ -108,6 +115,7 @@ def load_progress(
         progress = msgspec.json.decode(str(said).encode(), type=TrainingProgress)
     except (safetensors.SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as error:
         raise ConfigError(f"no checkpoint of `airloom elastic train`: {error}", where=where) from None
+    recipe = wanted.recipe
     differ = differing_fields(progress.recipe, recipe)
     if differ:
         field = differ[0]
@@ -116,21 +124,30 @@ def load_progress(
             "go on with the same, or leave the checkpoint out",
             where=where,
         )
-    if progress.order != order:
+    if progress.samples != wanted.samples or progress.teacher != wanted.teacher:
+        taught = " and a teacher" if progress.teacher else ""
+        raise ConfigError(f"trained with {progress.samples} samples{taught}: go on with the same", where=where)
+    if progress.order != wanted.order:
         raise ProfileMismatch(f"{where}: the checkpoint is of other depths or another order of blocks")
     state = {name.removeprefix(_STATE): t for name, t in found.items() if name.startswith(_STATE)}
     own = module.state_dict()
     wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
     if wrong:
         raise ProfileMismatch(f"{where}: the checkpoint is of another model: weight {wrong[0][:80]!r} differs")
-    module.load_state_dict(state)
-    names = slot_names(recipe.spec())
-    for name, weight in module.named_parameters():
-        slots = [found[key] for slot in names if (key := f"{_SLOT}{name}:{slot}") in found]
-        # A counter of steps stays where it is, what goes with a weight goes to its device.
-        placed = [slot.to(weight.device) if slot.ndim else slot for slot in slots]
-        put_slots(optimiser, weight, names, placed)
     ema = {name.removeprefix(_EMA): t for name, t in found.items() if name.startswith(_EMA)}
+    slots = {
+        name: [found[key] for slot in slot_names(recipe.spec()) if (key := f"{_SLOT}{name}:{slot}") in found]
+        for name, _ in module.named_parameters()
+    }
+    for name, weight in module.named_parameters():
+        beside = [tensor for tensor in (*slots[name], ema.get(name)) if tensor is not None and tensor.ndim]
+        if any(tensor.shape != weight.shape for tensor in beside) or (recipe.ema and name not in ema):
+            raise ConfigError(f"no checkpoint of this training: what goes with {name[:80]!r} does not fit", where=where)
+    module.load_state_dict(state)
+    for name, weight in module.named_parameters():
+        # A counter of steps stays where it is, what goes with a weight goes to its device.
+        placed = [slot.to(weight.device) if slot.ndim else slot for slot in slots[name]]
+        put_slots(optimiser, weight, slot_names(recipe.spec()), placed)
     return progress, ema
 
 

@@ -157,12 +157,13 @@ class _Run:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if teacher is not None:
             teacher = teacher.to(device).eval().requires_grad_(False)
-        self.gradients = Gradients(model, recipe, teacher)
+        self.teacher, self.gradients = teacher, Gradients(model, recipe, teacher)
         arrays, labels = fitting_samples(model, arrays, labels, recipe, device, where)
         if len(labels) < recipe.batch:
             raise ConfigError(f"{len(labels)} samples, and a batch has {recipe.batch}: give more", where=where)
         if recipe.augment != "none" and not any(is_pictures(array) for array in arrays):
             raise ConfigError(f"{recipe.augment} is for uint8 pictures [N, C, H, W]: there are none", where=where)
+        self.samples = len(labels)
         self.deal = Deal(arrays, labels, recipe.batch, seed=recipe.seed)
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         if not self.weights:
@@ -293,17 +294,20 @@ class _Run:
     # --- checkpoints ----------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        state = TrainingProgress(
-            recipe=self.recipe, order=self.model.order, epoch=self.epoch, step=self.step, history=self.history,
-            sums=tuple(map(float, self.sums)), seconds=self.seconds,
-        )  # fmt: skip
-        save_progress(path, state, self.model, self.optimiser, self.ema)
+        save_progress(path, self._progress(), self.model, self.optimiser, self.ema)
 
     def load(self, path: Path) -> None:
-        state, ema = load_progress(path, self.recipe, self.model.order, self.model, self.optimiser)
+        state, ema = load_progress(path, self._progress(), self.model, self.optimiser)
         self.epoch, self.step, self.history, self.seconds = state.epoch, state.step, state.history, state.seconds
         self.sums = np.array(state.sums)
         self.ema = {name: ema[name].to(self.device) for name in self.ema}
+
+    def _progress(self) -> TrainingProgress:
+        return TrainingProgress(
+            recipe=self.recipe, order=self.model.order, samples=self.samples, teacher=self.teacher is not None,
+            epoch=self.epoch, step=self.step, history=self.history, sums=tuple(map(float, self.sums)),
+            seconds=self.seconds,
+        )  # fmt: skip
 
     def result(self, *, is_finished: bool) -> TrainedElastic:
         scores = self.history[-1].scores if is_finished and self.history else {}
