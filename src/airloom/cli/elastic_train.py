@@ -218,7 +218,7 @@ def _recipe(args: argparse.Namespace, policy: Any) -> Recipe:
 
     given: dict[str, Any] = {name: getattr(args, name, None) for name in Recipe.__struct_fields__}
     given = {name: value for name, value in given.items() if value is not None and not isinstance(value, Value)}
-    for name in ("policy", "sandwich"):
+    for name in ("policy", "sandwich", "soft"):
         given.pop(name, None)
     between = args.sandwich if args.sandwich is not None else 1 if args.policy == "sandwich" else None
     if args.others is not None and between is None:
