@@ -6,92 +6,16 @@ import json
 import select
 import signal
 import socket
-import ssl
-import subprocess
 import sys
 import time
-from urllib.parse import urlsplit
 
 import pytest
-from server_models import write_model
+from server_models import answer, running, write_model
 
 from airloom.cli.main import main
 from airloom.runtime.certs import make_ca, make_host
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-
-
-class Server:
-    """A running server, and one-line HTTP against it."""
-
-    def __init__(self, *args, ca=None, code=None):
-        command = [sys.executable, "-m", "airloom.cli.main", "serve-model", *map(str, args), "--port", "0", "--json"]
-        if code is not None:
-            command = [sys.executable, "-c", code, *map(str, args)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        assert line, self.process.stderr.read()
-        self.said = json.loads(line)
-        url = urlsplit(self.said["url"])
-        self.address = (url.hostname, url.port)
-        self._tls = ssl.create_default_context(cafile=ca) if ca else None
-
-    def connect(self, **options):
-        sock = socket.socket()
-        for name, value in options.items():
-            sock.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
-        sock.settimeout(10)
-        try:
-            sock.connect(self.address)
-        except OSError:
-            sock.close()
-            raise
-        return self._tls.wrap_socket(sock, server_hostname="localhost") if self._tls else sock
-
-    def ask(self, head, body=b"", sock=None):
-        """Status, header fields and body of the answer to one request."""
-        with contextlib.ExitStack() as stack:
-            sock = sock or stack.enter_context(self.connect())
-            lines = [*head.split("\n"), "Host: test"]
-            if body:
-                lines.append(f"Content-Length: {len(body)}")
-            sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-            return answer(sock, head.split()[0])
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=20)
-        return self.process.returncode, err
-
-
-def answer(sock, method="GET"):
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = sock.recv(65536)
-        assert more, data
-        data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    fields = dict(line.lower().split(": ", 1) for line in lines)
-    length = 0 if method == "HEAD" or " 304 " in first else int(fields["content-length"])
-    while len(body) < length:
-        more = sock.recv(1 << 20)
-        assert more
-        body += more
-    assert len(body) == length
-    return int(first.split()[1]), fields, body
-
-
-@contextlib.contextmanager
-def running(*args, **rest):
-    server = Server(*args, **rest)
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.stop()
-        server.process.stdout.close()
-        server.process.stderr.close()
 
 
 @pytest.fixture(scope="module")
