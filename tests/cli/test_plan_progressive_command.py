@@ -25,7 +25,7 @@ def test_it_says_what_to_send_and_where_requests_run_meanwhile(capsys, tmp_path)
     assert main([*GIVEN, *ASKED, "--minimize", "error", "--deadline", "400ms", "--json", str(file)]) == 0
     out = capsys.readouterr().out
     assert "send 59.6 % of it (7 blocks) in int8" in out
-    assert "run it on mec until 2.98 s; split ue - mec from 2.98 s on; run 8/fp16 on ue from 12.8 s on" in out
+    assert "run it on mec until 3.04 s; split ue - mec from 3.04 s on; run 8/fp16 on ue from 12.9 s on" in out
     assert "download, then UE" in out
     plan = read_value(file, DeliveryPlan)
     assert [phase.where for phase in plan.phases] == ["network", "split", "split", "ue"]

@@ -184,7 +184,7 @@ class EveryWay:
                 missing = tuple(k for k in self.manifest.chunks_of(row) if k not in held)
                 if not missing:
                     continue
-                wait = self.turn * (1 if used else 2)
+                wait = self.turn * (1 if used else 5)
                 costs += self._stretch(held, held, at_s, wait, 0, energy, used, missing)
         return min(costs, default=float("inf"))
 

@@ -68,7 +68,7 @@ def least(pieces, places, download, asked, targets):
             nbytes = pieces.nbytes[left[0]] if left and not waits else 0
             nbytes += pieces.head_nbytes if nbytes and not held else 0
             if waits:
-                seconds = 2 * download.round_trip_s if used == 0 else download.round_trip_s
+                seconds = 5 * download.round_trip_s if used == 0 else download.round_trip_s
             elif left:
                 seconds = 8 * nbytes / place.download_bps + nbytes * asked.ready_s_per_byte
             else:

@@ -33,7 +33,7 @@ from airloom.core.topology import Topology
 from airloom.deliver.artifact import read_artifact
 from airloom.deliver.client.events import FetchEvent
 from airloom.deliver.client.options import FetchOptions
-from airloom.deliver.manifest import PUBLIC_FILE
+from airloom.deliver.manifest import MANIFEST_FILE, PUBLIC_FILE
 from airloom.deliver.model import ProgressiveModel
 from airloom.deployment import Deployment, DeployOptions
 from airloom.errors import AirloomError, ConfigError, DeliveryError, StageFailed
@@ -112,6 +112,7 @@ class DeliveredModel:
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.plan, self.manifest = plan, read_artifact(folder)
+        self._manifest_nbytes = (folder / MANIFEST_FILE).stat().st_size
         self._tell = progress or (lambda line: None)
         self.topology = with_class_factors(topology, profiles)
         self._profiles = dict(profiles)
@@ -221,8 +222,8 @@ class DeliveredModel:
 
     @property
     def fetched_nbytes(self) -> int:
-        """Bytes of the model that have come over the links."""
-        return 0 if self._model is None else self._model.fetched_nbytes
+        """Bytes that have come over the links, the manifest among them."""
+        return 0 if self._model is None else self._model.fetched_nbytes + self._manifest_nbytes
 
     @property
     def history(self) -> tuple[FetchEvent, ...]:
@@ -370,7 +371,7 @@ class DeliveredModel:
                 arrays = self._model.arrived_weights(phase.depth, phase.precision)
                 net.use_weights({name: torch.from_numpy(a) for name, a in arrays.items() if name in names})
             net.pin(plan)
-        nbytes = 0 if self._model is None else self._model.fetched_nbytes
+        nbytes = self.fetched_nbytes
         with self._lock:
             self.began.append(Began(index, time.monotonic() - self._began_s, nbytes))
 

@@ -13,8 +13,9 @@ from airloom.planner.pricing import Choices
 
 #: Of a TCP segment: payload bytes, and payload with its headers (IP 20, TCP 32 with timestamps).
 _SEGMENT, _SEGMENT_WIRE = 1448, 1500
-#: Before the first byte of the first configuration: the connection, and what is asked for over it.
-CONNECT_ROUND_TRIPS = 2
+#: Before the first byte of the first configuration: the connection, the manifest, its signature, the architecture's
+#: file, and the chunks. A later configuration costs one.
+CONNECT_ROUND_TRIPS = 5
 Pair = tuple[str, str]
 
 
