@@ -105,6 +105,7 @@ def test_a_configuration_has_the_bytes_of_its_chunks() -> None:
         ({"inputs": ["0x3:uint8"]}, "$.inputs[0]"),
         ({"device": "a\nb"}, "$.device: longer than 200 characters, or not printable"),
         ({"samples": -1}, "$.samples"),
+        ({"released": -1}, "$.released"),
         ({"parts__0__name": "start"}, "$.parts[0].name: part 0 is the base"),
         ({"parts__2__name": "groups.0.0"}, "$.parts[2].name: 'groups.0.0' is there twice"),
         ({"parts__2__name": "a/b"}, "$.parts[2].name"),

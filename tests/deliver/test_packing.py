@@ -84,7 +84,8 @@ def arrived(folder: Path, manifest: Manifest, row: Configuration) -> dict[str, n
 
 def test_every_configuration_arrives_as_it_was(model: ElasticModel, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
-    manifest = packed(model, folder)
+    manifest = packed(model, folder, released=1_700_000_000)
+    assert manifest.released == 1_700_000_000
     x = torch.randn(1, 3, 8, 8)
     data = (folder / "manifest.json").read_bytes()
     assert open_manifest(data, (folder / "manifest.sig").read_bytes(), KEY.public_key(), model="tiny") == manifest
@@ -130,10 +131,16 @@ def test_a_network_of_the_zoo_is_packed_by_name(tmp_path: Path) -> None:
     from airloom import zoo
 
     net = elastic(zoo.build("resnet20", "random", width=4), zoo.example_inputs("resnet20", 2, width=4)).eval()
+    rows = tuple(
+        Configuration(depth=d, precision=p, nbytes=1, parameters=1, macs=d * 100, accuracy=d / 10)
+        for d in (3, 6, 9)
+        for p in ("bits-4", "bits-8")
+    )
+    table = DepthTable(model="r20", blocks=net.blocks, order=net.order, configurations=rows)
     folder = tmp_path / "model"
     manifest = pack(
         net, folder, name="r20", key=KEY, example_inputs=zoo.example_inputs("resnet20", 2, width=4), zoo="resnet20",
-        options={"width": 4}, precisions=["bits-4", "bits-8"], depths=[3, 6],
+        options={"width": 4}, table=table,
     )  # fmt: skip
     assert (manifest.architecture.kind, manifest.architecture.options) == ("zoo", {"width": 4})
     assert manifest.inputs == ("1x3x32x32:uint8",)
@@ -184,8 +191,8 @@ def test_what_is_asked_wrongly_is_refused_before_anything_is_written(model: Elas
     assert not (tmp_path / "a").exists()
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
-    bad = elastic(Tiny().eval(), EXAMPLE).eval()
+def test_weights_that_are_no_numbers_are_refused_by_name(model: ElasticModel, tmp_path: Path) -> None:
+    bad = ElasticModel(Tiny().eval(), model.found, model.order).eval()
     with torch.no_grad():
         bad.module.get_submodule("blocks.2.conv").weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(ConfigError, match=r"blocks\.2\.conv\.weight.*not finite"):

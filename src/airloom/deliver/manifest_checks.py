@@ -46,6 +46,8 @@ def wrong(manifest: Manifest) -> Wrong:
             yield f"$.{key}", "longer than 200 characters, or not printable"
     if not 0 <= manifest.samples <= _MAX_COUNT:
         yield "$.samples", f"{manifest.samples} samples"
+    if not 0 <= manifest.released <= _MAX_COUNT:
+        yield "$.released", f"{manifest.released} seconds since 1970"
     for k, text in enumerate(manifest.inputs):
         if not _INPUT.fullmatch(text):
             yield f"$.inputs[{k}]", f"{text[:80]!r} is not like 1x3x32x32:uint8"

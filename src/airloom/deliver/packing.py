@@ -8,6 +8,7 @@ as they arrive; then what the next precision adds.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def pack(
     table: DepthTable | None = None,
     precisions: Sequence[str] | None = None,
     depths: Iterable[int] | None = None,
+    released: int | None = None,
     advance: Callable[[], None] | None = None,
 ) -> Manifest:
     """Write the artifact of `elastic` into `folder` and sign it.
@@ -63,6 +65,7 @@ def pack(
         table: what configurations are worth; those that it lacks are packed without an accuracy.
         precisions: None takes those of the table, or `DEFAULT_PRECISIONS`.
         depths: None takes those of the table, or of the model.
+        released: seconds since 1970 (now); a client that has seen a manifest takes no earlier one.
         advance: called after each chunk.
 
     Returns:
@@ -80,8 +83,10 @@ def pack(
     chosen, order = _precisions(precisions, table), _order(elastic, depths, table)
     names = part_names(elastic)
     example = tuple(x[:1].detach() for x in example_inputs)
-    whole = capture(elastic.module, example, name=name)
-    if zoo:
+    # A network of the zoo is captured only where nothing else says how much each depth computes.
+    known = set() if table is None else {row.depth for row in table.configurations}
+    whole = None if zoo and known >= set(order.depths) else capture(elastic.module, example, name=name)
+    if zoo or whole is None:
         architecture = Architecture(kind="zoo", name=zoo, options=dict(options or {}), blocks=names[1:])
         stored = StoredArchitecture(elastic.found)
     else:
@@ -89,7 +94,7 @@ def pack(
         blocks = find_blocks(elastic.module, example, adapters=len(elastic.adapters) > 0, captured=whole)
         stored = StoredArchitecture(blocks, whole.graph, whole.structure)
     arrays = part_arrays(elastic)
-    if not zoo:
+    if not zoo and whole is not None:
         arrays = (arrays[0] | graph_constants(elastic, whole), *arrays[1:])
     architecture_file = write_architecture(stored)
     chunks = list(_encoded(elastic, arrays, name, order, chosen, advance))
@@ -112,12 +117,13 @@ def pack(
             order,
             chosen,
             table,
-            macs=sum(op.macs for op in whole.graph.operators),
+            macs=0 if whole is None else sum(op.macs for op in whole.graph.operators),
             blocks=elastic.blocks,
         ),
         metric="top-1" if table is None else table.metric,
         device="" if table is None else table.device,
         samples=0 if table is None else table.samples,
+        released=int(time.time()) if released is None else released,
     )
     write_artifact(folder, manifest, chunks, key, architecture_file=architecture_file)
     return manifest

@@ -218,7 +218,8 @@ def _float32_at_most(threshold: Array) -> Array:
     """The greatest float32 that is at most each threshold: no float32 feature tells the two apart."""
     with np.errstate(over="ignore"):
         rounded = threshold.astype(np.float32)
-    return np.where(rounded.astype(np.float64) > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+        below = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded.astype(np.float64) > threshold, below, rounded)
 
 
 def _preorder(

@@ -8,6 +8,7 @@ pack_trees(forest, Path("forest"), name="forest", key=read_private_key(Path("pub
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def pack_trees(
     trees_per_chunk: int | None = None,
     depths: Iterable[int] | None = None,
     precisions: Sequence[str] = ("fp32",),
+    released: int | None = None,
 ) -> Manifest:
     """Write the artifact of a fitted scikit-learn ensemble into `folder` and sign it.
 
@@ -58,6 +60,7 @@ def pack_trees(
             it would be over 256 chunks.
         depths: numbers of chunks that are offered, all besides; None: each, or 64 of them that grow by like ratios.
         precisions: `fp32`, `fp16`.
+        released: seconds since 1970 (now); a client that has seen a manifest takes no earlier one.
 
     Raises:
         ConfigError: an estimator that cannot be packed, data that does not fit, no such depth or precision.
@@ -114,6 +117,7 @@ def pack_trees(
         configurations=tuple(sorted(rows, key=lambda row: (row.nbytes, row.depth))),
         metric="top-1" if description.classes else "R2",
         samples=0 if data is None else len(data[0]),
+        released=int(time.time()) if released is None else released,
     )
     write_artifact(folder, manifest, chunks, key)
     return manifest
