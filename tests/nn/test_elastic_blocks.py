@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from elastic_nets import (
+from block_nets import (
     Chain,
     Decoder,
     Encoder,

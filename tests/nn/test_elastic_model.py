@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from elastic_nets import Chain, Encoder, Mobile, pictures, rows
+from block_nets import Chain, Encoder, Mobile, pictures, rows
 from torch import nn
 
 from airloom import zoo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from elastic_nets import Chain, rows
+from block_nets import Chain, rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
