@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from settings import METHODS
 from summary import Curve, saved, whole
 
 from airloom.core.power_curves import RADIO_POWER
@@ -73,7 +74,8 @@ def energy(setting: dict[str, Any], level: float, epochs: int, use: Use | None =
         share = method.get("share_of_blocks")
         if share is None or saved(curve, level) is None or "macs" not in whole(curve):
             continue
-        step = STEP_OVER_FORWARD * whole(curve)["macs"] * share
+        # A teacher answers once a step, whole.
+        step = (STEP_OVER_FORWARD * share + METHODS[name].taught) * whole(curve)["macs"]
         train_macs = step * setting["train_pictures"] * epochs
         choices = [(p, phases(p, train_macs, use)) for p in curve if p["error"] <= level]
         point, found = min(choices, key=lambda each: sum(each[1].values()))

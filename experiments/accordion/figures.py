@@ -119,7 +119,9 @@ def draw_energy(found: dict[str, Any], title: str, path: Path) -> None:
             left += joules
         axes.invert_yaxis()
         plain(axes, "J a UE (modelled)", "")
-        axes.set_title(f"{title}\n{found[kind]['epochs']} epochs, error up to {found[kind]['level']:.1f} %", fontsize=9)
+        axes.set_title(
+            f"{title}\nepochs: {found[kind]['epochs']}, error up to {found[kind]['level']:.1f} %", fontsize=9
+        )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     save(figure, path)

@@ -55,7 +55,7 @@ METHODS = {
         Method("blockcoml-03", "BlockCoML-03", FullOrLess(full=0.3), "groups"),
         _OURS,
         _OURS_GROUPS,
-        replace(_OURS, name="ours-taught", title="Airloom, taught by the trained network", taught=True),
+        replace(_OURS, name="ours-taught", title="Airloom, taught", taught=True),
         replace(_OURS, name="ours-labels", title="Airloom without distillation", soft=Soft(share=0.0)),
         replace(_OURS_GROUPS, name="ours-groups-shared", title="Airloom by groups, one set of statistics",
                 own_statistics=False, of="ours-groups"),
@@ -146,7 +146,8 @@ QUICK = {
     "quick-resnet20": Setting(
         "quick-resnet20", "CIFAR-10, ResNet-20 from trained weights, a few steps", "cifar10", "resnet20", epochs=1,
         rate=0.02, published=True, train=2560, test=500, seeds=(0,), like="resnet56",
-        methods=("resnet", "coml-05", "blockcoml-05", "blockcoml-05-own", "ours", "int8", "pruned", "exits"),
+        methods=("resnet", "coml-05", "blockcoml-05", "blockcoml-05-own", "ours", "ours-taught", "int8",
+                 "pruned", "exits"),
     ),
 }  # fmt: skip
 #: The paper's recipe for those with a GPU: 164 epochs, a batch of 124, five runs.

@@ -202,7 +202,7 @@ def energy(found: dict[str, Any]) -> str:
         ]  # fmt: skip
         if rows:
             head = ("", "blocks", "training", "download", "answers", "total")
-            parts.append(f"{each['epochs']} epochs, error of at most {each['level']:.1f} %:\n\n" + table(head, rows))
+            parts.append(f"Epochs: {each['epochs']}; error of at most {each['level']:.1f} %:\n\n" + table(head, rows))
     if not parts:
         return ""
     use = found["trained"]["use"]
