@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
     kind = None if args.policy in ("throughput", "demand") else named_policy(args.policy)[1]
     order, depths = order_of(args, kind), depths_of(args.depths)
     out = args.out or Path(f"{_short(args.model)}-elastic.safetensors")
-    checkpoint = args.checkpoint or out.with_name(f"{out.stem}.checkpoint.safetensors")
+    # Not `with_name`: a folder such as `.` has none.
+    checkpoint = args.checkpoint or out.parent / f"{out.stem}.checkpoint.safetensors"
     for option, path in (("--out", out), ("--checkpoint", checkpoint)):
         if path.is_dir():
             raise ConfigError(f"{path} is a folder: name a file", where=option)
