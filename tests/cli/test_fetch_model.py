@@ -85,7 +85,7 @@ def test_a_host_that_is_not_there(tmp_path, capsys):
 
 def test_interrupted_it_keeps_what_came_and_goes_on(tmp_path):
     folder, cache = tmp_path / "m", tmp_path / "c"
-    manifest = helpers.write_weights(folder, blocks=4, rows=256, precisions=("fp32",))
+    helpers.write_weights(folder, blocks=4, rows=256, precisions=("fp32",))
     code = (
         f"import sys; sys.path.insert(0, {str(_HELPERS.parent)!r})\n"
         "from client_models import SumRunner; from airloom.deliver import model as m; m.make_runner = SumRunner\n"
