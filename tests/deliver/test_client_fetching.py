@@ -22,13 +22,25 @@ from airloom.planner.delivery import arrival
 QUICK = {"connect_timeout_s": 2.0, "stall_timeout_s": 0.3, "patience_s": 2.0}
 
 
+OPEN = []
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def fetcher(folder, manifest, url, *, lines=None, digest="0" * 64, token=None, **options):
     chosen = FetchOptions(cache=folder, **{**QUICK, **options})
     host = open_host(url, chosen, token=token)
+    OPEN.append(host)
     host.get("manifest.json", 1 << 20)  # as every model does first: whether it is our server
+    broke = (lines if lines is not None else []).append
     return Fetcher(
         host, manifest, digest, Cache(folder, 1 << 30) if host.remote else None, chosen,
-        Backoff(np.random.default_rng(0)), stop=threading.Event(), arrived=lambda n: None, broke=(lines if lines is not None else []).append,
+        Backoff(np.random.default_rng(0)), stop=threading.Event(), arrived=lambda n: None, broke=broke,
     )  # fmt: skip
 
 
