@@ -55,7 +55,7 @@ def test_figure_2_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.strip() for line in command.EPILOG.splitlines() if line.startswith("  airloom ")]
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         argv = [str(tmp_path / word) if word == "plan.json" else word for word in shlex.split(line)[1:]]
         assert main(argv) == 0

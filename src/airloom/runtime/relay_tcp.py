@@ -8,6 +8,7 @@ round trip in handshake and window: comparisons of congestion control need `runt
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,8 @@ _LOOK_AGAIN_S = 0.005
 # A patient stream offers a piece (a millisecond of the link at most) only where no more than this waits already:
 # whoever comes meanwhile waits that long for it, and the link still has something to send while timers are late.
 _PATIENT_S = 0.002
+# How much lateness of its timers is made up for.
+_LATE_S = 0.05
 _END = b""
 
 
@@ -142,7 +145,7 @@ class _Direction:
         patient: bool = False,
     ) -> None:
         self._loop, self._splice, self._source, self._target, self._link = loop, splice, source, target, link
-        self._patient = patient
+        self._patient, self._could_go_s = patient, math.inf
         self.pending: deque[memoryview] = deque()
         self._pending_bytes = self._in_flight = 0
         self._paused = self._ended = False
@@ -155,13 +158,21 @@ class _Direction:
 
     def read(self) -> None:
         now_s = self._loop.now_s()
-        wait_s = self._link.busy_s(now_s) - _PATIENT_S if self._patient else 0.0
-        if wait_s > 0.0:
-            self._paused = True
-            self._loop.call_at(now_s + wait_s, self._resume)
-            self._splice.rewatch()
-            return
-        room = self._link.stream_room(now_s) if self._in_flight < _IN_FLIGHT_BYTES else 0
+        at_s = now_s
+        if self._patient:
+            # A timer that was late must not leave the link idle: bytes that waited count from when they could go.
+            at_s = min(now_s, max(self._could_go_s, now_s - _LATE_S))
+            wait_s = self._link.busy_s(at_s) - _PATIENT_S
+            if wait_s > 0.0:
+                at_s = self._could_go_s = at_s + wait_s
+            if at_s > now_s:
+                self._paused = True
+                self._loop.call_at(at_s, self._resume)
+                self._splice.rewatch()
+                return
+            if at_s == now_s:
+                self._could_go_s = math.inf
+        room = self._link.stream_room(at_s) if self._in_flight < _IN_FLIGHT_BYTES else 0
         if room == 0:
             self._paused = True
             self._loop.call_at(now_s + _LOOK_AGAIN_S, self._resume)
@@ -170,12 +181,13 @@ class _Direction:
         try:
             data = self._source.recv(room)
         except BlockingIOError:
+            self._could_go_s = math.inf
             return
         except OSError:
             self._splice.close()
             return
         if data:
-            due_s = self._link.offer_stream(len(data), now_s)
+            due_s = self._link.offer_stream(len(data), at_s)
             self._in_flight += len(data)
         else:
             self._ended = True
