@@ -357,7 +357,7 @@ def test_what_cannot_be_reached():
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     connections = Connections(
-        f"http://127.0.0.1:{port}", token=None, ca=None, connect_timeout_s=1.0, stall_timeout_s=1.0
+        f"http://127.0.0.1:{port}", token=None, ca=None, connect_timeout_s=1.0, stall_timeout_s=1.0, least_bps=0
     )
     with pytest.raises(Interrupted, match="cannot be reached"):
         connections.request("GET", f"http://127.0.0.1:{port}/x")

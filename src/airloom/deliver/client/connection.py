@@ -7,16 +7,19 @@ a redirect to another.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import airloom
 from airloom.deliver.client.faults import Interrupted, OutOfRange, Refused
+from airloom.deliver.client.pace import TOO_SLOW, PacedResponse
 from airloom.errors import ConfigError, Infeasible
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -41,7 +44,7 @@ class Answer:
         status: 200 or 206.
     """
 
-    def __init__(self, response: http.client.HTTPResponse, origin: str) -> None:
+    def __init__(self, response: PacedResponse, origin: str) -> None:
         self.status = response.status
         self._response, self._origin = response, origin
 
@@ -61,12 +64,14 @@ class Answer:
             Interrupted: the connection broke, or no byte came for too long.
         """
         try:
-            return self._response.read1(limit)
-        except TimeoutError:
-            raise Interrupted(f"{self._origin} stalls: no byte came in time") from None
+            data = self._response.read1(limit)
+        except TimeoutError as error:
+            raise Interrupted(f"{self._origin} stalls: {_slow(error)}") from None
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # The last two: http.client, where another thread has closed the connection.
             raise Interrupted(f"the connection to {self._origin} broke: {_text(error)}") from None
+        self._response.paced.took(len(data))
+        return data
 
     def close(self) -> None:
         """Done with it; a body that was not read to its end takes its connection along."""
@@ -85,19 +90,22 @@ class Connections:
         token: bearer token for `origin`.
         ca: file with certificates to trust, in place of the system's.
         connect_timeout_s: for a connection to come up.
-        stall_timeout_s: without a byte.
+        stall_timeout_s: without a byte, or with fewer than `least_bps` makes of it.
+        least_bps: an answer that comes more slowly is given up.
 
     Raises:
         ConfigError: the token or the file of certificates cannot be used.
     """
 
     def __init__(
-        self, origin: str, *, token: str | None, ca: Path | None, connect_timeout_s: float, stall_timeout_s: float
-    ) -> None:
+        self, origin: str, *, token: str | None, ca: Path | None, connect_timeout_s: float, stall_timeout_s: float,
+        least_bps: float,
+    ) -> None:  # fmt: skip
         if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
             raise ConfigError("a token is one line of printable ASCII without spaces")
         self._origin, self._token = origin, token
         self._connect_timeout_s, self._stall_timeout_s = connect_timeout_s, stall_timeout_s
+        self._answer = functools.partial(PacedResponse, pace=(least_bps, stall_timeout_s))
         self._ca, self._tls = ca, None
         if origin.startswith("https:"):
             self._tls = self._context()
@@ -128,11 +136,11 @@ class Connections:
                 raise self._refusal(answer, url)
             answer.close()
             self._drop(origin_of(urlsplit(url)))
-            following = urlsplit(urljoin(url, target))
-            if following.scheme not in ("http", "https") or (url.startswith("https:") and following.scheme != "https"):
-                raise Refused(f"{url} redirects to {target[:_LINE]!r}, which is not followed")
-            url = following.geturl()
-        raise Refused(f"{url}: more than {_MOST_REDIRECTS} redirects")
+            following = _followed(url, target)
+            if following is None:
+                raise Refused(f"{shortened(url)} redirects to {target[:_LINE]!r}, which is not followed")
+            url = following
+        raise Refused(f"{shortened(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         parts = urlsplit(url)
@@ -151,10 +159,11 @@ class Connections:
             whole = url if getattr(connection, "absolute", False) else path
             try:
                 connection.request(method, whole, body=body, headers=sent)
-                return Answer(connection.getresponse(), origin)
-            except TimeoutError:
+                return Answer(cast(PacedResponse, connection.getresponse()), origin)
+            except TimeoutError as error:
                 self._drop(origin)
-                raise Interrupted(f"{origin} stalls: no answer in {self._stall_timeout_s:g} s") from None
+                slow = _slow(error, f"no answer in {self._stall_timeout_s:g} s")
+                raise Interrupted(f"{origin} stalls: {slow}") from None
             except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
                 self._drop(origin)
                 if kept and not self._over:
@@ -170,8 +179,8 @@ class Connections:
             return found
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         proxy = None if proxy_bypass(host) else getproxies().get(parts.scheme)
-        via = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
-        where = (via.hostname or "", via.port or 80) if via is not None else (host, port)
+        via = _place_of(proxy) if proxy else None
+        where = via or (host, port)
         made: http.client.HTTPConnection
         if parts.scheme == "https":
             self._tls = self._tls or self._context()
@@ -181,6 +190,7 @@ class Connections:
         else:
             made = http.client.HTTPConnection(*where, timeout=self._connect_timeout_s)
             made.absolute = via is not None  # type: ignore[attr-defined]
+        made.response_class = self._answer  # type: ignore[assignment]
         try:
             made.connect()
         except ssl.SSLCertVerificationError as error:
@@ -189,6 +199,8 @@ class Connections:
             ) from None
         except TimeoutError:
             raise Interrupted(f"{origin} cannot be reached: no connection in {self._connect_timeout_s:g} s") from None
+        except UnicodeError:
+            raise Refused(f"{shortened(origin)}: no host can have this name") from None
         except (OSError, http.client.HTTPException) as error:
             raise Interrupted(f"{origin} cannot be reached: {_text(error)}") from None
         made.sock.settimeout(self._stall_timeout_s)
@@ -196,9 +208,10 @@ class Connections:
         return made
 
     def _refusal(self, answer: Answer, url: str) -> Exception:
-        reason = answer.header("Airloom-Reason") or _reason(answer)
+        reason = _reason(answer)
         answer.close()
         self._drop(origin_of(urlsplit(url)))
+        url = shortened(url)
         said = f": {reason}" if reason else ""
         match answer.status:
             case 401:
@@ -252,10 +265,52 @@ def _reason(answer: Answer) -> str:
         return ""
     try:
         found = msgspec.json.decode(answer.read(4096), type=dict[str, object]).get("error", "")
-    except (msgspec.MsgspecError, Interrupted):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Interrupted):
         return ""
-    return "".join(c for c in str(found) if c.isprintable())[:_LINE]
+    return _printable(str(found))
+
+
+def _followed(url: str, target: str) -> str | None:
+    """Where a redirect from `url` leads; None where that is no address, or leads from https to http."""
+    try:
+        found = urlsplit(urljoin(url, target))
+        usable = bool(found.hostname) and found.port != 0
+    except ValueError:
+        return None
+    schemes = ("https",) if url.startswith("https:") else ("http", "https")
+    return found.geturl() if usable and found.scheme in schemes else None
+
+
+def _place_of(proxy: str) -> tuple[str, int]:
+    """Host and port of a proxy as the environment names it.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    try:
+        found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = found.hostname, found.port or 80
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise ConfigError("a proxy in the environment (http_proxy, https_proxy) is no host and port")
+    return host, port
+
+
+def shortened(url: str) -> str:
+    """The URL, as much of it as a line has room for."""
+    return url if len(url) <= _LINE else f"{url[:_LINE]}..."
+
+
+def _slow(error: TimeoutError, otherwise: str = "no byte came in time") -> str:
+    # The kernel's own timeouts say "timed out".
+    return str(error) if str(error) == TOO_SLOW else otherwise
 
 
 def _text(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    """What happened; a part of it may be what a stranger sent."""
+    return _printable((getattr(error, "strerror", None) or str(error) or type(error).__name__).strip())
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_LINE])

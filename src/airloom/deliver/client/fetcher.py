@@ -52,7 +52,8 @@ class Fetcher:
         self._options, self._backoff, self._stop = options, backoff, stop
         self._arrived, self._broke = arrived, broke
         self._wrong: Counter[int] = Counter()
-        self._last_byte_s = 0.0
+        # Since when too few bytes have come to count, and how many.
+        self._last_byte_s, self._gained = 0.0, 0
 
     def held(self) -> frozenset[int]:
         """Indices of the chunks that the cache has, as far as their sizes tell."""
@@ -71,7 +72,7 @@ class Fetcher:
             Stopped: `stop` is set.
         """
         wanted = deque(arrival(self._manifest, loaded, path))
-        self._last_byte_s = time.monotonic()
+        self._last_byte_s, self._gained = time.monotonic(), 0
         self._backoff.reset()
         while wanted:
             self._check()
@@ -135,7 +136,7 @@ class Fetcher:
         data = None if self._cache is None else self._cache.read(sha256, nbytes)
         if data is not None:
             return data
-        self._last_byte_s = time.monotonic()
+        self._last_byte_s, self._gained = time.monotonic(), 0
         wrong = False
         while True:
             self._check()
@@ -222,8 +223,12 @@ class Fetcher:
             self._arrived(count)
 
     def _took(self, count: int) -> None:
-        self._last_byte_s = time.monotonic()
-        self._backoff.reset()
+        now = time.monotonic()
+        self._gained += count
+        # A byte now and then is no progress: a host could keep anybody waiting with that.
+        if 8 * self._gained >= self._options.least_bps * (now - self._last_byte_s):
+            self._last_byte_s, self._gained = now, 0
+            self._backoff.reset()
         if self._host.remote:
             self.fetched_nbytes += count
 

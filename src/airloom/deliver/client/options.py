@@ -27,6 +27,8 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
         ca: file of certificates to trust for https, in place of the system's.
         connect_timeout_s: for a connection to come up.
         stall_timeout_s: without a byte before a transfer is given up and begun anew.
+        least_bps: bit/s; an answer that comes more slowly over `stall_timeout_s` of waiting counts as stalled, and what
+            came of it as nothing for `patience_s`.
         patience_s: without a byte, over all attempts, before the fetch ends with a fault.
         allow_rollback: take a manifest that is older than one seen before.
     """
@@ -36,6 +38,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     connect_timeout_s: float = 5.0
     stall_timeout_s: float = 10.0
+    least_bps: float = 1000.0
     patience_s: float = 60.0
     allow_rollback: bool = False
 
@@ -43,5 +46,6 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("connect_timeout_s", "stall_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is above 0, got {getattr(self, name)}")
-        if self.patience_s < 0 or self.cache_nbytes < 0:
-            raise ConfigError("patience_s and cache_nbytes are at least 0")
+        for name in ("least_bps", "patience_s", "cache_nbytes"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is at least 0, got {getattr(self, name)}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
@@ -19,7 +19,7 @@ from airloom.deliver.client.meter import Meter
 from airloom.deliver.client.options import FetchOptions
 from airloom.errors import ConfigError
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _API = "Airloom-Api"
 _PLAN_LIMIT = 8 << 20
 
@@ -77,11 +77,11 @@ class WebHost:
     remote = True
 
     def __init__(self, url: str, options: FetchOptions, *, token: str | None) -> None:
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             bad = not parts.hostname or parts.port == 0
         except ValueError:
-            bad = True
+            bad, parts = True, SplitResult("", "", "", "", "")
         if bad or parts.username is not None or parts.query or parts.fragment:
             raise ConfigError(
                 f"{url.partition('?')[0]}: expected http(s)://host[:port]/folder, without a password or a query"
@@ -93,7 +93,7 @@ class WebHost:
         self.meter = Meter()
         self._connections = Connections(
             origin, token=token, ca=options.ca, connect_timeout_s=options.connect_timeout_s,
-            stall_timeout_s=options.stall_timeout_s,
+            stall_timeout_s=options.stall_timeout_s, least_bps=options.least_bps,
         )  # fmt: skip
 
     @property
@@ -111,6 +111,7 @@ class WebHost:
         answer = self._connections.request(method, self._url(file), headers=headers, body=body)
         try:
             self.streams = self.streams or bool(answer.header(_API))
+            _check_plain(answer, self._url(file))
             found = bytearray()
             while data := answer.read(limit + 1 - len(found)):
                 found += data
@@ -160,8 +161,7 @@ def _start(answer: Answer, start: int, nbytes: int, url: str) -> int:
         Damaged: the host's file has another length.
         Refused: the answer is not of the bytes that were asked for.
     """
-    if answer.header("Content-Encoding") not in ("", "identity"):
-        raise Refused(f"{url}: the host sends it compressed, which nobody asked for")
+    _check_plain(answer, url)
     total: int | None
     if answer.status == 206:
         match = _RANGE.fullmatch(answer.header("Content-Range"))
@@ -173,3 +173,9 @@ def _start(answer: Answer, start: int, nbytes: int, url: str) -> int:
     if total is not None and total != nbytes:
         raise Damaged(f"{url}: the host has {total} bytes, the manifest names {nbytes}")
     return start
+
+
+def _check_plain(answer: Answer, url: str) -> None:
+    """Raises: Refused: the body is compressed."""
+    if answer.header("Content-Encoding") not in ("", "identity"):
+        raise Refused(f"{url}: the host sends it compressed, which nobody asked for")
