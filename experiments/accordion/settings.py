@@ -41,10 +41,19 @@ class Method:
     of: str = ""
 
 
-_OURS = Method("ours", "Airloom", policy=Uniform(), sandwich=Sandwich(between=1))
+# From the back, ten depths cost little more than one, since what they have in common is computed once. On the first 150
+# steps this was 6.7 points below one depth between the ends in mean error over depths, and 0.8 at full size.
+_OURS = Method("ours", "Airloom", policy=Uniform(), sandwich=Sandwich(between=8, weight=0.3))
 # Where blocks are left out from the back, what a layer sees does not depend on the depth: one set of statistics is
 # that of every depth. Only `groups` has something to gain from sets of its own.
-_OURS_GROUPS = replace(_OURS, name="ours-groups", title="Airloom by groups", order="groups", own_statistics=True)
+_OURS_GROUPS = replace(
+    _OURS,
+    name="ours-groups",
+    title="Airloom by groups",
+    order="groups",
+    own_statistics=True,
+    sandwich=Sandwich(between=1),
+)
 METHODS = {
     each.name: each
     for each in (
