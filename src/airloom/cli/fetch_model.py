@@ -167,13 +167,15 @@ class _Shown:
         import sys
 
         self._stream = sys.stderr
-        self._live = self._stream.isatty() and not quiet
+        self._quiet, self._live = quiet, self._stream.isatty() and not quiet
         self._at_s = -1.0
 
     def event(self, event: FetchEvent) -> None:
         """Show it, at most ten times a second."""
         from airloom.units import format_bytes
 
+        if event.kind == "manifest" and event.text and not self._quiet:
+            print(event.text, file=self._stream, flush=True)
         if event.kind == "retry" and self._live:
             self.clear()
             print(event.text, file=self._stream, flush=True)

@@ -31,6 +31,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+|\.{2,}")
 _DIGITS = 12
 # The manifest that this one took the place of: its chunks stay until the next packing.
 _BEFORE = ".manifest.before.json"
+# The signature of the manifest that is about to be there.
+_NEXT = ".manifest.next.sig"
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ def write_artifact(
         if before and before != data:
             write_aside(folder / _BEFORE, before)
         write_aside(folder / PUBLIC_FILE, f"{public_text(key.public_key())}\n".encode())
+        # Both are on the disk before either takes its place: a disk that is full leaves the old model whole.
+        write_aside(folder / _NEXT, sign(data, key))
         write_aside(path, data)
-        write_aside(folder / SIGNATURE_FILE, sign(data, key))
+        (folder / _NEXT).replace(folder / SIGNATURE_FILE)
         _remove_unused(folder, manifest)
     except OSError as error:
         raise ConfigError(f"cannot write: {error.strerror}", where=str(error.filename or folder)) from None

@@ -8,7 +8,9 @@ from airloom.core.progressive import Configuration, Manifest
 from airloom.deliver.client.faults import Damaged
 from airloom.deliver.client.host import Host
 from airloom.errors import ConfigError
-from airloom.planner.delivery import Demand, choose
+from airloom.planner.delivery import Demand, NoConfiguration, choose
+
+_NO_RATE_BPS = 1e-3
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,16 @@ def smallest(manifest: Manifest) -> Configuration:
     return min(manifest.configurations, key=lambda c: c.nbytes)
 
 
+def here(goal: Goal, manifest: Manifest, have: frozenset[int]) -> Configuration | None:
+    """The best configuration within the goal's limits that is all in `have`, however accurate; None: there is none."""
+    limits = {name: value for name, value in goal.limits.items() if name != "accuracy"}
+    nothing = msgspec.structs.replace(goal, deadline_s=0.0, rate_bps=_NO_RATE_BPS, limits=limits)
+    try:
+        return choose(manifest, nothing.demand(have, now_s=goal.asked_s, rate_bps=_NO_RATE_BPS)).configuration
+    except NoConfiguration:
+        return None
+
+
 def chosen(
     goal: Goal,
     manifest: Manifest,
@@ -94,6 +106,9 @@ def chosen(
     rows = goal.among(manifest)
     if goal.needs_rate and goal.depth is None and goal.precision is None and host.streams:
         return _planned(goal, manifest, digest, host, have, now_s=now_s, rate_bps=rate_bps)
+    if host.offline and goal.deadline_s is not None:
+        # Nothing comes before any deadline.
+        return here(goal, rows, have)
     rate = goal.rate_bps if goal.rate_bps is not None else rate_bps
     if goal.deadline_s is not None and rate is None:
         return None

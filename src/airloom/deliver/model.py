@@ -36,7 +36,7 @@ from airloom.deliver.client.leases import Lease
 from airloom.deliver.client.opening import opened
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.client.trust import Trusted
-from airloom.deliver.goal import Goal, chosen, smallest
+from airloom.deliver.goal import Goal, chosen, here, smallest
 from airloom.deliver.runner import Moved, Runner, make_runner
 from airloom.errors import AirloomError, ConfigError, DeliveryError
 from airloom.planner.delivery import upgrade_path
@@ -83,6 +83,7 @@ class ProgressiveModel:
         self._round = 1  # of goals: what the worker does for an older one is of no interest any more
         self._target = self._aim(goal)
         self._lease: Lease | None = None if cache is None else cache.lease()
+        self._tell("manifest", text=trusted.note)
         self._worker = threading.Thread(target=self._work, name=f"fetch-{self.manifest.model}", daemon=True)
         self._worker.start()
 
@@ -383,7 +384,13 @@ class ProgressiveModel:
 
     def _reach(self, goal: Goal, target: Configuration) -> None:
         """Bring `target`, and where the rate had to be measured first, what it turns out to allow."""
-        measures = goal.needs_rate and not self._host.streams and self._host.rate_bps is None
+        host = self._host
+        if host.offline and self._call is None:
+            # What is here runs, before what is not is asked for in vain.
+            first = here(goal, self.manifest, self._fetcher.held())
+            if first is not None and first != target:
+                self._bring(first, goal)
+        measures = goal.needs_rate and not host.streams and not host.offline and host.rate_bps is None
         self._bring(target, goal)
         if not measures:
             return

@@ -21,7 +21,7 @@ class FetchEvent(msgspec.Struct, frozen=True, kw_only=True):
         at_s: since the model was opened.
         fetched_nbytes: that came over the link so far; what was in the cache is not counted.
         configuration: of `target`, `usable`, `shrunk`, `done`: which; else what runs now, None before the first.
-        text: a line for people, of `retry` and `fault`: what happened.
+        text: a line for people: what happened, of `retry` and `fault`; of `manifest`, why it may not be the newest.
         cached_nbytes: of chunks that were in the cache.
         needed_nbytes: fetched or yet to fetch, for the target.
     """

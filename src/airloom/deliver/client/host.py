@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from airloom.deliver.client.faults import Damaged, Interrupted, Refused
+from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_BYTES, SIGNATURE_FILE
 from airloom.errors import ConfigError
 
 
@@ -34,11 +35,13 @@ class Host(Protocol):
         address: for people and for remembering keys.
         remote: whether what comes from it is worth keeping in the cache.
         streams: whether it answers `plan` and `stream` (docs/serving-models.md); known after the first answer.
+        offline: it did not answer, and what is known of it is what was kept; until it does answer.
     """
 
     address: str
     remote: bool
     streams: bool
+    offline: bool
 
     @property
     def rate_bps(self) -> float | None:
@@ -51,6 +54,9 @@ class Host(Protocol):
             Refused: it is not there, or larger than `limit`.
             Interrupted: the transfer broke.
         """
+
+    def signed(self) -> tuple[bytes, bytes | None]:
+        """The manifest and its signature, None where there is none; as `get`."""
 
     def body(self, file: str, start: int, nbytes: int) -> Body:
         """The file's bytes from `start` on, of `nbytes` in all.
@@ -70,6 +76,14 @@ class Host(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def signature_at(host: Host) -> bytes | None:
+    """The signature in its own file, None where there is none."""
+    try:
+        return host.get(SIGNATURE_FILE, SIGNATURE_BYTES)
+    except Refused:
+        return None
 
 
 class FolderBody:
@@ -96,6 +110,7 @@ class FolderHost:
 
     remote = False
     streams = False
+    offline = False
     rate_bps: float | None = None
 
     def __init__(self, folder: Path) -> None:
@@ -105,7 +120,10 @@ class FolderHost:
         self.address = str(self._folder)
 
     def _path(self, file: str) -> Path:
-        path = (self._folder / file).resolve()
+        try:
+            path = (self._folder / file).resolve()
+        except RuntimeError:
+            raise Damaged(f"{self._folder}: {file} is a link to itself") from None
         if not path.is_relative_to(self._folder):
             raise Damaged(f"{self._folder}: {file} leads out of the folder: it is not read")
         return path
@@ -120,6 +138,9 @@ class FolderHost:
         if len(data) > limit:
             raise Refused(f"{path}: larger than {limit} bytes")
         return data
+
+    def signed(self) -> tuple[bytes, bytes | None]:
+        return self.get(MANIFEST_FILE, MAX_MANIFEST_BYTES), signature_at(self)
 
     def body(self, file: str, start: int, nbytes: int) -> FolderBody:
         path = self._path(file)

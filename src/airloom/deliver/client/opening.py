@@ -12,7 +12,7 @@ from airloom.deliver.client.cache import Cache
 from airloom.deliver.client.faults import Interrupted
 from airloom.deliver.client.host import Host
 from airloom.deliver.client.options import FetchOptions, default_cache
-from airloom.deliver.client.trust import Trusted, TrustStore, fetch_manifest
+from airloom.deliver.client.trust import Trusted, TrustStore, fetch_manifest, kept_manifest
 from airloom.deliver.client.web import open_host
 from airloom.deliver.signing import read_public_key
 
@@ -21,6 +21,8 @@ def opened(
     source: str | Path, options: FetchOptions, *, key: str | Path | None, trust_first: bool, token: str | None
 ) -> tuple[Host, Trusted, Cache | None]:
     """The host of `source`, its manifest, and the cache; None where the host is a folder, which is read as it is.
+
+    The manifest of a host that does not answer is the one that was verified there last.
 
     Raises:
         UserError, DeliveryError: as `ProgressiveModel.open`.
@@ -42,7 +44,14 @@ def opened(
             except Interrupted as error:
                 wait_s = backoff.wait_s(error.retry_after_s)
                 if time.monotonic() + wait_s > end_s:
-                    raise
+                    found = kept_manifest(
+                        host, TrustStore(cache.folder), key=pinned, away=str(error),
+                        allow_rollback=options.allow_rollback,
+                    )  # fmt: skip
+                    if found is None:
+                        raise
+                    trusted, host.offline = found, True
+                    break
                 time.sleep(wait_s)
     except BaseException:
         host.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,18 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from airloom.core.progressive import Manifest
 from airloom.deliver.client.faults import Refused, Untrusted, disk_fault
 from airloom.deliver.client.host import Host
-from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, PUBLIC_FILE, SIGNATURE_FILE, open_manifest
-from airloom.deliver.signing import (
-    SIGNATURE_BYTES,
-    fingerprint,
-    parse_public_key,
-    public_text,
-    read_public_key,
-)
-from airloom.errors import ConfigError
+from airloom.deliver.client.kept import KeptManifests
+from airloom.deliver.manifest import PUBLIC_FILE, open_manifest
+from airloom.deliver.signing import fingerprint, parse_public_key, public_text, read_public_key
+from airloom.errors import ConfigError, DeliveryError, SignatureError
 from airloom.files import write_aside
 
 _KEY_BYTES = 4096
+#: How long whoever packs a model anew may take between its manifest and its signature.
+_SETTLE_S = (0.1, 0.3)
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,18 +44,28 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trusted(NamedTuple):
-    """A manifest, whose it is, and the SHA-256 of its bytes."""
+    """A manifest, whose it is, and the SHA-256 of its bytes.
+
+    Attributes:
+        note: why it may not be the newest, for people; "" where the host was asked.
+    """
 
     manifest: Manifest
     key: Ed25519PublicKey
     digest: str
+    note: str = ""
 
 
 class TrustStore:
-    """What is remembered of addresses, in the file `trust.json` of `folder`; shared by all processes of a user."""
+    """What is remembered of addresses, in the file `trust.json` of `folder`; shared by all processes of a user.
+
+    Attributes:
+        kept: the manifests that were verified last.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / "trust.json"
+        self.kept = KeptManifests(folder)
 
     def known(self, address: str) -> Known:
         """What is remembered of `address`.
@@ -124,28 +132,63 @@ def fetch_manifest(
                 f"{host.address}: whose model is it? Name its publisher's public key (--public-key FILE), or take the "
                 "one that is there, now and ever after (--trust-first)"
             )
-        offered = _offered(host) if trust_first else None
-        if known.key:
-            key = read_public_key(known.key)
-            if offered is not None and public_text(offered) != known.key:
-                raise _changed(host.address, known.key, public_text(offered))
-        else:
-            assert offered is not None  # trust_first, see above
-            key = offered
+        key = read_public_key(known.key) if known.key else _offered(host)
         remembered = public_text(key)
-    data = host.get(MANIFEST_FILE, MAX_MANIFEST_BYTES)
     try:
-        signature: bytes | None = host.get(SIGNATURE_FILE, SIGNATURE_BYTES)
-    except Refused:
-        signature = None
-    manifest = open_manifest(data, signature, key)
+        data, signature, manifest = _settled(host, key)
+    except SignatureError:
+        if remembered and trust_first and (now := public_text(_offered(host))) != remembered:
+            raise _changed(host.address, remembered, now) from None
+        raise
     if manifest.released < known.released and not allow_rollback:
         raise Untrusted(
             f"{host.address}: its manifest was released before one that was seen there: an old one is being replayed, "
             "or its publisher went back on purpose (--allow-rollback takes it)"
         )
     store.remember(host.address, Known(key=remembered, released=manifest.released))
+    if host.remote:
+        store.kept.save(host.address, data, signature)
     return Trusted(manifest, key, hashlib.sha256(data).hexdigest())
+
+
+def kept_manifest(
+    host: Host, store: TrustStore, *, key: Ed25519PublicKey | None, away: str, allow_rollback: bool = False
+) -> Trusted | None:
+    """The manifest that was verified last at `host`, which does not answer now; None where none can be trusted.
+
+    Args:
+        key: as of `fetch_manifest`; None takes the one that is remembered.
+        away: that the host is, for people.
+    """
+    known, kept = store.known(host.address), store.kept.load(host.address)
+    if kept is None or (key is None and not known.key):
+        return None
+    key = key or read_public_key(known.key)
+    try:
+        manifest = open_manifest(*kept, key)
+    except DeliveryError:  # another key's, or damaged
+        return None
+    if manifest.released < known.released and not allow_rollback:
+        return None
+    note = f"{away}; going by the manifest that it had when it was last seen"
+    return Trusted(manifest, key, hashlib.sha256(kept[0]).hexdigest(), note)
+
+
+def _settled(host: Host, key: Ed25519PublicKey) -> tuple[bytes, bytes, Manifest]:
+    """Manifest and signature of one version: who asks while a model is packed anew may get them of two.
+
+    Raises:
+        SignatureError: it is not the key's, also a little later.
+    """
+    for wait_s in (*_SETTLE_S, None):
+        data, signature = host.signed()
+        try:
+            return data, signature or b"", open_manifest(data, signature, key)
+        except SignatureError:
+            if wait_s is None:
+                raise
+            time.sleep(wait_s)
+    raise AssertionError  # the last one raises or returns
 
 
 def _offered(host: Host) -> Ed25519PublicKey:

@@ -14,13 +14,15 @@ import msgspec
 
 from airloom.deliver.client.connection import Answer, Connections, origin_of
 from airloom.deliver.client.faults import Damaged, Interrupted, Refused
-from airloom.deliver.client.host import FolderHost, Host
+from airloom.deliver.client.host import FolderHost, Host, signature_at
 from airloom.deliver.client.meter import Meter
 from airloom.deliver.client.options import FetchOptions
+from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_BYTES
 from airloom.errors import ConfigError
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
-_API = "Airloom-Api"
+_API, _SIGNATURE = "Airloom-Api", "Airloom-Signature"
+_DIGITS = re.compile(rf"[0-9a-f]{{{2 * SIGNATURE_BYTES}}}")
 _PLAN_LIMIT = 8 << 20
 
 
@@ -89,7 +91,7 @@ class WebHost:
         path = quote(parts.path.removesuffix("manifest.json").rstrip("/"), safe="/%:@!$&'()*+,;=~")
         origin = origin_of(parts)
         self.address = origin + path
-        self.streams = False
+        self.streams = self.offline = False
         self.meter = Meter()
         self._connections = Connections(
             origin, token=token, ca=options.ca, connect_timeout_s=options.connect_timeout_s,
@@ -104,12 +106,20 @@ class WebHost:
         return f"{self.address}/{file}"
 
     def get(self, file: str, limit: int) -> bytes:
-        return self._whole("GET", file, limit)
+        return self._whole("GET", file, limit)[0]
 
-    def _whole(self, method: str, file: str, limit: int, body: bytes | None = None) -> bytes:
+    def signed(self) -> tuple[bytes, bytes | None]:
+        data, answer = self._whole("GET", MANIFEST_FILE, MAX_MANIFEST_BYTES)
+        # Our server sends both at once: a round trip less, and never one of another version.
+        digits = answer.header(_SIGNATURE)
+        return data, bytes.fromhex(digits) if _DIGITS.fullmatch(digits) else signature_at(self)
+
+    def _whole(self, method: str, file: str, limit: int, body: bytes | None = None) -> tuple[bytes, Answer]:
+        """A body, and the answer that it came with, for its header fields."""
         headers = {} if body is None else {"Content-Type": "application/json"}
         answer = self._connections.request(method, self._url(file), headers=headers, body=body)
         try:
+            self.offline = False
             self.streams = self.streams or bool(answer.header(_API))
             _check_plain(answer, self._url(file))
             found = bytearray()
@@ -119,7 +129,7 @@ class WebHost:
                     raise Refused(f"{self._url(file)}: larger than {limit} bytes")
             if answer.length:
                 raise Interrupted(f"{self._url(file)}: the connection ended {answer.length} bytes before the end")
-            return bytes(found)
+            return bytes(found), answer
         finally:
             self._connections.release(answer)
 
@@ -130,6 +140,7 @@ class WebHost:
         url = self._url(file)
         headers = {"Range": f"bytes={start}-"} if start else {}
         answer = self._connections.request("GET", url, headers=headers)
+        self.offline = False
         try:
             return WebBody(answer, self._connections, self.meter, _start(answer, start, nbytes, url), nbytes, url)
         except BaseException:
@@ -137,7 +148,7 @@ class WebHost:
             raise
 
     def plan(self, demand: dict[str, Any]) -> dict[str, Any]:
-        data = self._whole("POST", "plan", _PLAN_LIMIT, msgspec.json.encode(demand))
+        data, _ = self._whole("POST", "plan", _PLAN_LIMIT, msgspec.json.encode(demand))
         try:
             return msgspec.json.decode(data, type=dict[str, Any])
         except msgspec.MsgspecError as error:

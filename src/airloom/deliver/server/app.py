@@ -165,6 +165,9 @@ class ModelServer:
             raise Refusal(404, f"{release.manifest.model} has no {name}: it is not signed")
         data, etag = release.heads[name]
         headers = {"etag": f'"{etag}"', "cache-control": f"{self._scope}, {_FRESH}"}
+        if name == MANIFEST_FILE and SIGNATURE_FILE in release.heads:
+            # With it, or a client would have to ask again, and might get that of the next version.
+            headers["airloom-signature"] = release.heads[SIGNATURE_FILE][0].hex()
         if matches(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers=headers)
         kind = "application/json" if name == MANIFEST_FILE else "application/octet-stream"

@@ -18,6 +18,8 @@ from airloom.errors import ConfigError, UserError
 
 # A folder whose new version could not be served is tried again after this long: its chunks may still be on their way.
 _AGAIN_S = 5.0
+# Whoever packs the folder anew just now is between the manifest and the signature for less than that.
+_SETTLE_S = 0.2
 #: Replaced versions of one model that are kept; each holds its files open.
 MAX_OLD = 3
 
@@ -51,7 +53,11 @@ class Shelf:
             if folder in self._versions:
                 raise ConfigError("named twice", where=str(folder))
             stamp = _stamp(folder)
-            release = load_release(folder, public_key)
+            try:
+                release = load_release(folder, public_key)
+            except ConfigError:
+                time.sleep(_SETTLE_S)
+                release = load_release(folder, public_key)
             self._check_name(folder, release)
             self._versions[folder], self._stamps[folder] = [release], stamp
 
