@@ -11,9 +11,11 @@ from airloom.core.topology import Device, Link, Power, Topology
 from airloom.core.trace import Event
 from airloom.report.costs import energy_j, request_costs
 from airloom.report.folder import Run, SchemeRun
+from airloom.report.headline import headline
 from airloom.report.page import render_page
+from airloom.report.scheme_summary import summarise_scheme
 from airloom.report.series import read_series
-from airloom.report.summary import headline, summarise, summarise_scheme
+from airloom.report.summary import summarise
 
 CHAIN = ("ue", "cloud")
 NET = Topology(

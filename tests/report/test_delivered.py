@@ -13,8 +13,9 @@ from airloom.core.topology import Device, Link, NrRadio, Topology
 from airloom.core.trace import Event
 from airloom.report.folder import Run, SchemeRun
 from airloom.report.page import render_page
+from airloom.report.scheme_summary import SchemeSummary
 from airloom.report.series import read_series
-from airloom.report.summary import SchemeSummary, summarise
+from airloom.report.summary import summarise
 
 CHAIN = ("ue", "mec")
 TOPOLOGY = Topology(

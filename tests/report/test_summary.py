@@ -10,8 +10,10 @@ from airloom.core.run import TRAINING, Phase, RunRecord, SchemeRecord
 from airloom.core.topology import Device, Link, Power, Topology
 from airloom.core.trace import Event
 from airloom.report.folder import read_run
+from airloom.report.headline import headline
+from airloom.report.scheme_summary import summarise_scheme
 from airloom.report.series import read_series
-from airloom.report.summary import headline, summarise, summarise_scheme
+from airloom.report.summary import summarise
 
 CHAIN = ("ue", "cloud")
 

@@ -164,8 +164,8 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import Progress, emit_json
     from airloom.files import write_aside
     from airloom.report.folder import RECORD, read_run
+    from airloom.report.headline import slow_line
     from airloom.report.page import render_page
-    from airloom.report.summary import slow_line
 
     if len(args.traces) == 2 and all((path / RECORD).is_file() for path in args.traces):
         return _run_beside(args)

@@ -12,9 +12,10 @@ from airloom.errors import ConfigError
 from airloom.report.draw_latency import Row, draw_latency
 from airloom.report.figure import Figure
 from airloom.report.folder import Run, SchemeRun
+from airloom.report.headline import slow_line
 from airloom.report.markup import esc, number
+from airloom.report.scheme_summary import SchemeSummary
 from airloom.report.series import RESULT
-from airloom.report.summary import SchemeSummary, slow_line
 from airloom.report.tables import html_table
 from airloom.units import format_bytes, format_deviation, format_joules, format_seconds
 

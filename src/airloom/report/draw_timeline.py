@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from airloom.report.draw_topology import stage_spans
 from airloom.report.markup import Svg, colour, ticks
+from airloom.report.scheme_summary import Move
 from airloom.report.series import RESULT, Series
-from airloom.report.summary import Move
 from airloom.units import format_rate, format_seconds
 
 WIDTH = 1000.0

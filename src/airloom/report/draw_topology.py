@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airloom.core.run import RunRecord
 from airloom.core.topology import Conditions, Device, Link, LinkState, Topology
 from airloom.report.markup import Svg, colour
-from airloom.report.summary import StageSummary
+from airloom.report.scheme_summary import StageSummary
 from airloom.units import format_bytes, format_rate, format_seconds
 
 WIDTH = 1000.0

@@ -15,8 +15,9 @@ from airloom.errors import ConfigError
 from airloom.files import read_value
 from airloom.report.costs import CostSummary
 from airloom.report.figure import Figure
+from airloom.report.headline import headline
 from airloom.report.series import Series, read_series
-from airloom.report.summary import Summary, headline, summarise
+from airloom.report.summary import Summary, summarise
 from airloom.report.trace import read_trace, trace_files
 
 RECORD = "run.json"

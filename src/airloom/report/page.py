@@ -13,10 +13,12 @@ from airloom.report.draw_latency import Row, draw_latency
 from airloom.report.draw_timeline import Expected, Mark, draw_timeline
 from airloom.report.draw_topology import draw_topology
 from airloom.report.folder import Run, SchemeRun
+from airloom.report.headline import slow_line
 from airloom.report.markup import colour, esc, number
 from airloom.report.scenario import coloured, scenario_sections
+from airloom.report.scheme_summary import SchemeSummary, phase_of
 from airloom.report.series import RESULT
-from airloom.report.summary import SchemeSummary, Summary, phase_of, slow_line
+from airloom.report.summary import Summary
 from airloom.units import format_bytes, format_joules, format_percent, format_rate, format_seconds
 
 MAX_DRAWINGS = 4

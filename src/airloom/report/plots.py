@@ -14,8 +14,9 @@ from airloom.core.topology import Topology
 from airloom.report.draw_topology import stage_spans
 from airloom.report.folder import Run
 from airloom.report.scenario import placed_counts, placed_devices
+from airloom.report.scheme_summary import phase_of
 from airloom.report.series import RESULT
-from airloom.report.summary import Summary, phase_of
+from airloom.report.summary import Summary
 from airloom.units import format_rate, format_seconds
 
 # The colours of the page in light mode, by place in the chain.

@@ -9,7 +9,8 @@ from airloom.core.objective import Objective, format_amount
 from airloom.core.run import RunRecord
 from airloom.report.figure import Figure
 from airloom.report.markup import colour, esc, number
-from airloom.report.summary import SchemeSummary, Summary
+from airloom.report.scheme_summary import SchemeSummary
+from airloom.report.summary import Summary
 from airloom.units import format_bytes, format_deviation, format_joules, format_percent, format_seconds
 
 
