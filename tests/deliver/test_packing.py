@@ -38,16 +38,18 @@ class Residual(nn.Module):
 
 
 class Tiny(nn.Module):
+    """Norms in its blocks see the same at every depth, the one behind them does not."""
+
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3, padding=1)
         self.blocks = nn.Sequential(*(Residual(8) for _ in range(4)))
-        self.last = nn.Linear(8, 5)
+        self.after, self.last = nn.BatchNorm2d(8), nn.Linear(8, 5)
         self.register_buffer("mean", torch.tensor([0.1, 0.2, 0.3]).reshape(3, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.blocks(self.first(x - self.mean))
-        return self.last(x.mean((2, 3)))
+        return self.last(self.after(x).mean((2, 3)))
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,11 @@ def pictures(count: int, seed: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def model() -> ElasticModel:
-    """A thin ResNet-20 with statistics of its own at depths 3 and 6."""
+    """A thin ResNet-20 with statistics of its own at depths 3 and 6: as many blocks of each group."""
     made = elastic(
-        zoo.build("resnet20", width=4, seed=1), zoo.example_inputs("resnet20", batch=2, width=4), depths=(3, 6)
+        zoo.build("resnet20", width=4, seed=1), zoo.example_inputs("resnet20", batch=2, width=4), order="groups"
     )
-    recalibrate(made, [torch.from_numpy(pictures(16, 5))], (3, 6))
+    recalibrate(made, [torch.from_numpy(pictures(16, 5))], (3, 6, 9))
     return made.eval()
 
 
@@ -123,7 +123,7 @@ def test_bytes_are_those_of_the_chunks(model: ElasticModel) -> None:
     for precision in PRECISIONS:
         for depth in model.order.depths:
             labels = chunk_labels("net", "base", "statistics", depth)
-            expected = len(encode_part(statistics_arrays(model, depth), "statistics", labels=labels))
+            expected = len(encode_part(statistics_arrays(model)[depth], "statistics", labels=labels))
             for part in (0, *(1 + k for k in model.order.kept(depth))):
                 expected += sum(size(part, encoding) for encoding in encodings_of(precision))
             assert arrivals.nbytes(depth, precision) == expected
@@ -133,12 +133,39 @@ def test_parts_hold_every_weight_once(model: ElasticModel) -> None:
     parts = part_arrays(model)
     keys = [key for part in parts for key in part]
     assert len(keys) == len(set(keys))
-    statistics = statistics_arrays(model, 9)
+    statistics = statistics_arrays(model)[9]
     assert {*keys, *statistics} == set(model.state_dict())
     assert not {*keys} & {*statistics}
-    assert sum(array.size for part in parts for array in part.values()) == num_parameters(model, 9)
-    left_out = sum(block.parameters for block in model.blocks[3:])
+    own = ("running_mean", "running_var", "num_batches_tracked")
+    weights = [array for part in parts for key, array in part.items() if not key.endswith(own)]
+    assert sum(array.size for array in weights) == num_parameters(model, 9)
+    left_out = sum(block.parameters for k, block in enumerate(model.blocks) if k % 3)
     assert num_parameters(model, 3) == num_parameters(model, 9) - left_out
+
+
+def test_statistics_travel_with_their_part_where_all_depths_have_the_same(model: ElasticModel) -> None:
+    # Up to the first block that some depth leaves out nothing depends on the depth.
+    by_depth = statistics_arrays(model)
+    assert set(by_depth) == {3, 6, 9}
+    own = {key.rpartition(".bn")[0] for arrays in by_depth.values() for key in arrays}
+    assert own == {"groups.1.0", "groups.1.1", "groups.2.0", "groups.2.1"}  # the third of each runs at one depth only
+    assert {"bn1.running_mean", "bn1.running_var"} <= set(part_arrays(model)[0])
+    assert "groups.0.1.bn1.running_var" in part_arrays(model)[2]
+
+
+def test_blocks_left_out_from_the_back_need_no_statistics_of_each_depth() -> None:
+    made = elastic(zoo.build("resnet20", width=4, seed=1), zoo.example_inputs("resnet20", batch=2, width=4))
+    recalibrate(made, [torch.from_numpy(pictures(16, 5))], made.order.depths)
+    assert statistics_arrays(made) == {}
+    arrivals, copied = Arrivals(made, "net"), copy.deepcopy(made)
+    x = torch.from_numpy(pictures(8, 6))
+    arrivals.put(copied, "fp32")
+    for depth in (1, 5, 9):
+        with torch.inference_mode(), made.eval().at(depth), copied.eval().at(depth):
+            assert torch.equal(made(x), copied(x))
+        sizes = [len(encode_part(p, "int8", labels=chunk_labels("net", n, "int8")))
+                 for n, p in zip(part_names(made), part_arrays(made), strict=True)]  # fmt: skip
+        assert arrivals.nbytes(depth, "int8") == sum(sizes[: 1 + depth])
 
 
 def test_what_is_known_is_not_measured_again(model: ElasticModel, samples: Samples) -> None:

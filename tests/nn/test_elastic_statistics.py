@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from block_nets import Chain, rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from airloom.core.depth import DepthOrder
 from airloom.errors import ConfigError
 from airloom.nn.elastic import ElasticModel, find_blocks, recalibrate
 
@@ -65,6 +68,50 @@ def test_recalibrated_statistics_are_the_means_of_the_batches() -> None:
     torch.testing.assert_close(found["after.running_mean"], torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found["after.running_var"], torch.stack(variances).mean(0), rtol=1e-4, atol=1e-5)
     assert found["after.num_batches_tracked"] == 3
+
+
+class Counting(list[tuple[Tensor, ...]]):
+    """Batches that count how often they are gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        self.passes += 1
+        return super().__iter__()
+
+
+class Plain(Normed):
+    """No norm behind the last layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.drop(self.middle(self.norm(self.first(x)))))
+
+
+def test_what_no_left_out_block_changes_is_taken_once() -> None:
+    batches, alone = Counting(_batches()), ElasticModel(Plain(), rows())
+    model = ElasticModel(Plain(), rows())
+    recalibrate(model, batches, (1, 2, 3))
+    assert batches.passes == 1
+    assert model.statistics_depths == ()
+    for depth in (1, 2, 3):
+        recalibrate(alone, _batches(), (depth,))
+        for key, tensor in alone.statistics(depth).items():
+            assert key.startswith("after.") or torch.equal(tensor, model.statistics(depth)[key])
+    batches.passes = 0
+    recalibrate(model, batches, (1, 2))  # not those of the whole: depths keep their own
+    assert (batches.passes, model.statistics_depths) == (1, (1, 2))
+
+
+def test_groups_have_statistics_of_their_own_behind_what_they_leave_out() -> None:
+    model = ElasticModel(Normed(), BLOCKS, DepthOrder(kind="groups", arrival=(0, 2, 1), depths=(2, 3)))
+    alone = ElasticModel(Normed(), BLOCKS, model.order)
+    recalibrate(model, _batches(), (2, 3))
+    for depth in (2, 3):
+        recalibrate(alone, _batches(), (depth,))
+        assert all(torch.equal(v, model.statistics(depth)[k]) for k, v in alone.statistics(depth).items())
+    own, whole = model.statistics(2), model.statistics(3)
+    assert all(torch.equal(own[k], whole[k]) for k in own if k.startswith(("norm.", "middle.0.")))
+    assert not torch.equal(own["middle.2.norm.running_mean"], whole["middle.2.norm.running_mean"])
 
 
 def test_a_depth_has_those_of_the_layers_that_run() -> None:

@@ -177,7 +177,7 @@ def _encoded(
     precisions: Sequence[str],
     advance: Callable[[], None] | None,
 ) -> Iterator[EncodedChunk]:
-    names = part_names(elastic)
+    names, statistics = part_names(elastic), statistics_arrays(elastic)
     arrival = (0, *(1 + k for k in order.arrival))
     encodings = dict.fromkeys(encoding for precision in precisions for encoding in encodings_of(precision))
     for k, encoding in enumerate(encodings):
@@ -188,11 +188,9 @@ def _encoded(
                 advance()
             if part or k:
                 continue
-            for depth in order.depths:
-                statistics = statistics_arrays(elastic, depth)
-                if statistics:
-                    labels = chunk_labels(name, names[0], STATISTICS, depth)
-                    yield EncodedChunk(encode_part(statistics, STATISTICS, labels=labels), 0, STATISTICS, depth)
+            for depth in order.depths if statistics else ():
+                labels = chunk_labels(name, names[0], STATISTICS, depth)
+                yield EncodedChunk(encode_part(statistics[depth], STATISTICS, labels=labels), 0, STATISTICS, depth)
 
 
 def _paths(blocks: Sequence[Block]) -> list[str]:

@@ -196,10 +196,13 @@ class ElasticModel(nn.Module):
             for slot in self._slots:
                 slot.put(found[slot.key])
 
-    def share_statistics(self) -> None:
-        """Every depth uses the whole model's statistics again."""
+    def share_statistics(self, depth: int | None = None) -> None:
+        """`depth`, or every one, uses the whole model's statistics again."""
         with self.at(self.order.num_blocks):
-            self._statistics.clear()
+            if depth is None:
+                self._statistics.clear()
+            else:
+                self._statistics.pop(depth, None)
 
     def slots_at(self, depth: int) -> tuple[Slot, ...]:
         kept = self.order.kept(depth)

@@ -59,6 +59,9 @@ class Arrivals:
         # `num_batches_tracked`, which only training reads, does not travel.
         came = {name: _tensor(array) for name, array in weights.items() if name not in self._constants}
         elastic.load_state_dict(elastic.state_dict() | came)
+        for depth in elastic.statistics_depths:
+            with_parts = {name: came[name] for name in elastic.statistics(depth) if name in came}
+            elastic.load_statistics(depth, elastic.statistics(depth) | with_parts)
         for depth, (_, arrays) in self._statistics.items():
             own = {name: _tensor(array) for name, array in arrays.items()}
             elastic.load_statistics(depth, elastic.statistics(depth) | own)
@@ -92,12 +95,10 @@ class Arrivals:
     def _statistics(self) -> dict[int, tuple[bytes, dict[str, Array]]]:
         """The chunk of each depth, and what it decodes to."""
         found = {}
-        for depth in self._order.depths:
-            arrays = statistics_arrays(self._elastic, depth)
-            if arrays:
-                labels = chunk_labels(self._model, "base", STATISTICS, depth)
-                data = encode_part(arrays, STATISTICS, labels=labels)
-                found[depth] = data, decode_part(data, STATISTICS, labels=labels).arrays
+        for depth, arrays in statistics_arrays(self._elastic).items():
+            labels = chunk_labels(self._model, "base", STATISTICS, depth)
+            data = encode_part(arrays, STATISTICS, labels=labels)
+            found[depth] = data, decode_part(data, STATISTICS, labels=labels).arrays
         return found
 
 

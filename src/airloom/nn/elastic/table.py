@@ -205,7 +205,7 @@ def settings_digest(
     weights = [arrays[name].tobytes() for arrays in part_arrays(elastic) for name in sorted(arrays)]
     statistics = [
         array.tobytes()
-        for depth in elastic.order.depths
-        for _, array in sorted(statistics_arrays(elastic, depth).items())
+        for _, arrays in sorted(statistics_arrays(elastic).items())
+        for _, array in sorted(arrays.items())
     ]
     return digest(*(part.encode() for part in parts), *weights, *statistics)
