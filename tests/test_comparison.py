@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from airloom.comparison import Outcomes, Step, change_title, deal_traces, drive
+from airloom.comparison import Outcomes, Step, deal_traces, drive
 from airloom.config import parse_change
+from airloom.config.changes import change_title
 from airloom.core.topology import Conditions, Device, Link, LinkState, Topology
 from airloom.core.trace import Event
 from airloom.runtime.motion import REAL
