@@ -64,6 +64,8 @@ def test_limits_choose_and_json_tells_all(model, tmp_path, capsys):
         (("--public-key", "PUBLIC", "--max-size", "10 B"), "no configuration of tiny is within the limits"),
         (("--public-key", "PUBLIC", "--deadline", "soon"), "--deadline"),
         (("--public-key", "PUBLIC", "--accuracy", "2"), "--accuracy"),
+        (("--public-key", "PUBLIC", "--max-macs", "nan"), "--max-macs"),
+        (("--public-key", "PUBLIC", "--max-macs", "inf"), "--max-macs"),
         (("--public-key", "nowhere.pub"), "nowhere.pub"),
         (("--public-key", "PUBLIC", "--token-file", "nowhere"), "nowhere"),
         (("--public-key", "PUBLIC", "--check", "nowhere.npz"), "nowhere.npz"),

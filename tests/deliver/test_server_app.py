@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +148,18 @@ def test_a_stream_is_what_the_client_works_out(app, folder, manifest):
         assert (again.status, again.body) == (206, whole[start:])
         assert again.headers["etag"] == reply.headers["etag"]
     assert ask(app, "HEAD", f"{BASE}/stream", query=query).headers["content-length"] == str(len(whole))
+
+
+def test_more_bytes_than_there_are_numbers_for(app, manifest):
+    found = plan(app, {"deadline_s": 1e308, "rate_bps": 1e308})
+    assert found.status == 200
+    assert found.json["configuration"] == manifest.configurations[-1].name
+
+
+def test_ranges_that_repeat_each_other_are_read_once():
+    began = time.process_time()
+    assert read_ranges(",".join(["0-65535"] * 4000), 65_536) == frozenset(range(65_536))
+    assert time.process_time() - began < 2.0
 
 
 def test_nothing_lacks(app, manifest):

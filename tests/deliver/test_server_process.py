@@ -119,6 +119,24 @@ def test_bytes_that_are_no_request_are_refused(server, raw, status, reason):
     assert server.process.poll() is None
 
 
+def test_thousands_of_requests_at_once_are_not_kept(server):
+    one = b"GET /v1/models HTTP/1.1\r\nHost: t\r\n\r\n"
+    with server.connect() as sock:
+        sock.settimeout(10)
+        sock.sendall(one * 20)
+        came = b""
+        while came.count(b"HTTP/1.1 200") < 20:
+            came += sock.recv(1 << 16)
+        sock.sendall(one * 3000)
+        with contextlib.suppress(ConnectionError):
+            while more := sock.recv(1 << 16):
+                came += more
+    assert came.count(b"HTTP/1.1 200") < 3020
+    with server.connect() as sock:
+        sock.sendall(one)
+        assert answer(sock)[0] == 200
+
+
 IMPATIENT = """
 import json, sys
 from pathlib import Path

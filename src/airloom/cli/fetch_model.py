@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if args.max_size is not None:
         limits["max_nbytes"] = parse_bytes(args.max_size, where="--max-size")
     if args.max_macs is not None:
+        if not 0 <= args.max_macs < 2**63:
+            raise ConfigError(f"expected multiply-accumulates, 40e6, got {args.max_macs}", where="--max-macs")
         limits["max_macs"] = int(args.max_macs)
     deadline_s = None if args.deadline is None else parse_seconds(args.deadline, where="--deadline")
     rate_bps = None if args.rate is None else parse_rate(args.rate, where="--rate")

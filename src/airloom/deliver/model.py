@@ -451,7 +451,7 @@ class ProgressiveModel:
         if goal.deadline_s is None or rate_bps is None:
             return None
         left_s = goal.asked_s + goal.deadline_s - time.monotonic()
-        return max(0, int(left_s * rate_bps / 8) - self.manifest.nbytes_of(target, have))
+        return max(0, int(min(left_s * rate_bps / 8, 2.0**62)) - self.manifest.nbytes_of(target, have))
 
     def _pass(self, path: tuple[Configuration, ...], position: int) -> int:
         """Run the configurations of `path` from `position` on that are here; returns that of the next."""

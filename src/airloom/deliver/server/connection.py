@@ -18,6 +18,8 @@ from airloom.deliver.server.refusals import Refusal
 
 #: Bytes of a request's line and header fields.
 MAX_HEAD = 32 * 1024
+#: Requests sent ahead of their answers that are kept: a client that sends thousands at once is left alone.
+MAX_AHEAD = 32
 _RETRY_AFTER_S = 1
 # Bytes that wait for a client before the next piece does.
 _WAITING = 64 * 1024
@@ -135,7 +137,7 @@ class Connection(HttpToolsProtocol):
 
     def _bound(self, nbytes: int) -> None:
         self._long = nbytes > MAX_HEAD
-        if self._long:
+        if self._long or len(self.pipeline) > MAX_AHEAD:
             raise ValueError("too long")  # uvicorn answers it by send_400_response
 
     def _refuse(self, status: int, reason: str, *, retry: bool = False) -> None:

@@ -54,6 +54,8 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     stream: str
 
 
+# More than any model; a figure beyond it is no integer, or none worth having.
+_MOST_NBYTES = 2.0**62
 _REQUEST = msgspec.json.Decoder(PlanRequest)
 
 
@@ -115,7 +117,8 @@ def _spare(demand: Demand, nbytes: int) -> int | None:
     if demand.max_nbytes is not None:
         limits.append(demand.max_nbytes - nbytes)
     if demand.deadline_s is not None and demand.rate_bps is not None:
-        limits.append(int((demand.deadline_s - demand.overhead_s) * demand.rate_bps / 8.0) - nbytes)
+        sent = (demand.deadline_s - demand.overhead_s) * demand.rate_bps / 8.0
+        limits.append(int(min(sent, _MOST_NBYTES)) - nbytes)
     return max(min(limits), 0) if limits else None
 
 
@@ -136,7 +139,8 @@ def read_ranges(text: str, count: int) -> frozenset[int]:
     Raises:
         Refusal: not written so, or there is no such chunk.
     """
-    found: set[int] = set()
+    # Of bytes, not a set: a query of ranges that repeat each other is no more work than reading it.
+    named = bytearray(count)
     for word in text.split(",") if text else ():
         first, dash, last = word.partition("-")
         if not _is_index(first) or (dash and not _is_index(last)):
@@ -144,8 +148,8 @@ def read_ranges(text: str, count: int) -> frozenset[int]:
         a, b = int(first), int(last) if dash else int(first)
         if not a <= b < count:
             raise Refusal(400, f"have={word[:30]}: there are chunks 0 to {count - 1}")
-        found.update(range(a, b + 1))
-    return frozenset(found)
+        named[a : b + 1] = b"\1" * (b + 1 - a)
+    return frozenset(k for k, there in enumerate(named) if there)
 
 
 def _is_index(text: str) -> bool:

@@ -38,6 +38,8 @@ from airloom.planner.upgrades import THRIFTS, arrival, thrifty_path
 _SPARE_FILES = 256
 # With a list of chunks each: some 10 KB of a model of 50 blocks.
 _MAX_SENDINGS = 1024
+# Each remembers which chunks the client had: that many indices in all.
+_MAX_INDICES = 1 << 18
 # Bytes of a signature, or of a public key.
 _MAX_HEAD = 4096
 
@@ -133,7 +135,7 @@ class Release:
         key = (target.name, have)
         known = self._sendings.setdefault(key, [])
         self._sendings.move_to_end(key)
-        if len(self._sendings) > _MAX_SENDINGS:
+        if len(self._sendings) > max(1, min(_MAX_SENDINGS, _MAX_INDICES // len(self.chunks))):
             self._sendings.popitem(last=False)
         for thrift in range(THRIFTS):
             if thrift == len(known):
