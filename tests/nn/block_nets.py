@@ -91,6 +91,45 @@ class Perceptron(nn.Module):
         return self.d(F.relu(self.c(F.relu(self.b(F.relu(self.a(x)))))))
 
 
+class Branches(nn.Module):
+    """Shortcuts around bare layers, written in `forward`; over `[N, 6]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = x + F.relu(self.a(x))
+        return self.last(x + F.relu(self.b(x)))
+
+
+class Gated(nn.Module):
+    """Residual layers of two inputs of one form."""
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.gate = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor, c: Tensor) -> Tensor:
+            return x + self.one(x) * torch.sigmoid(self.gate(c))
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.beside, self.last = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.layers = nn.ModuleList([Gated.Layer() for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, c = self.first(x), self.beside(x)
+        for layer in self.layers:
+            x = layer(x, c)
+        return self.last(x)
+
+
 def _normed(maps_in: int, maps_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(maps_in, maps_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(maps_out), nn.ReLU())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from block_nets import (
+    Branches,
     Chain,
     Decoder,
     Encoder,
+    Gated,
     Mobile,
     Patches,
     Perceptron,
@@ -72,6 +74,15 @@ def test_costs_are_those_of_one_sample() -> None:
 def test_projections_are_left_out_by_pooling(name: str, options: dict[str, int], kinds: list[str]) -> None:
     blocks = find_blocks(zoo.build(name, "random", **options), zoo.example_inputs(name, 2, **options))
     assert _kinds(blocks) == kinds
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [(Branches(), "a: is a branch"), (Gated(), "layers.0: takes several tensors of one form")]
+)
+def test_a_layer_beside_a_shortcut_is_none_by_itself(model: nn.Module, reason: str) -> None:
+    # x + layer(x) without the layer would be twice x.
+    with pytest.raises(UserError, match=reason):
+        find_blocks(model, rows())
 
 
 def test_plain_layers_take_their_norms_and_activations_with_them() -> None:

@@ -3,7 +3,8 @@
 The rule: blocks are the outermost modules that come again (two or more of a class) and that go around their own
 layers with a shortcut, such as residual blocks and transformer layers; a module that only runs its children one after
 the other is taken apart. Where a network has none, blocks are its layers with weights whose input and output have one
-form, with the batch norm and activation behind them, and neither the first nor the last of the network's layers.
+form, with the batch norm and activation behind them, and neither the first nor the last of the network's layers, nor
+in a branch: what else reads the layer's input would meet it again.
 
 A block runs once, takes one tensor and gives one, and shares no weight with others.
 """
@@ -220,6 +221,10 @@ class _Finder:
             self.reasons[path] = several if streams else "takes a view of a tensor"
             return None
         [entry], [result] = streams, outputs
+        if same_form and any(not start <= k < stop for k in self.readers.get(entry, ())):
+            # `x + layer(x)` without its layer is no shortcut but twice x.
+            self.reasons[path] = "is a branch, others read its input too: make a module of it and what goes around it"
+            return None
         skip = self._skip(name, start, stop, entry, result, same_form)
         if skip is None:
             self.reasons[path] = f"makes {list(last.shape_out)} of {list(one.shape_in)}"
