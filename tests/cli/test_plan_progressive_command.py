@@ -56,6 +56,9 @@ def test_a_battery_and_a_cheaper_answer(capsys):
         (["--served-from", "cloud"], "--served-from: no device 'cloud'"),
         (["--train"], "--train: says nothing about a model that is sent"),
         (["--steps", "0"], "--steps: at least one"),
+        (["--deadline", "1ms"], "no answer comes within 1.00 ms: the fastest way that there is within 60.0 s"),
+        (["--requests-per-s", "1000"], "none of 1000 requests/s is answered within 60.0 s"),
+        (["--deadline", "1ms", "--requests-per-s", "1000"], "none of 1000 requests/s"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(options, line, capsys):
@@ -63,6 +66,13 @@ def test_what_cannot_be_is_said_in_a_line(options, line, capsys):
     err = [text for text in capsys.readouterr().err.splitlines() if text.startswith("airloom: ")]
     assert len(err) == 1
     assert line in err[0]
+
+
+def test_what_speed_costs_in_accuracy_is_said(capsys):
+    assert main([*GIVEN, *ASKED]) == 0
+    assert "no accuracy was demanded: 47.1 % is reached of the best configuration's 69.0 %" in capsys.readouterr().out
+    assert main([*GIVEN, *ASKED, "--min-accuracy", "40%"]) == 0
+    assert "no accuracy was demanded" not in capsys.readouterr().out
 
 
 def test_options_of_a_delivery_need_one(capsys):

@@ -111,8 +111,8 @@ class EveryWay:
         late = asked.deadline_s is not None and latency > asked.deadline_s * (1 + 1e-12)
         return not late and (asked.min_accuracy is None or accuracy >= asked.min_accuracy - 1e-12)
 
-    def _places(self, held):
-        """(cost, bit/s for the download, J) of every way of running a request."""
+    def _places(self, held, sending=False):
+        """(cost, bit/s for the download, J) of every way of running a request; `sending` while chunks come."""
         found = []
         for row in self.manifest.configurations:
             problem = self.problems[row.depth]
@@ -127,10 +127,10 @@ class EveryWay:
             rows = [c for c in self.manifest.configurations if c.depth == depth]
             best = max(rows, key=lambda c: c.accuracy)
             for precision, accuracy in [("", best.accuracy), *((c.precision, c.accuracy) for c in rows)]:
-                found += self._splits(held, depth, precision, accuracy)
+                found += self._splits(held, depth, precision, accuracy, sending)
         return found or [(UNANSWERED, min(self.goodput.values()), 0.0)]
 
-    def _splits(self, held, depth, precision, accuracy):
+    def _splits(self, held, depth, precision, accuracy, sending):
         problem, last = self.problems[depth], self.problems[depth].num_operators
         kept = {BLOCKS[k] for k in self.manifest.order.kept(depth)}
         parts = [part for name, part in zip(NAMES, PARTS, strict=True) if part in (None, 0) or name[:6] in kept]
@@ -142,7 +142,13 @@ class EveryWay:
                 continue
             latency = problem.chain_s(stops)
             runs = [problem.hosts[p].stage_s(a, b) for p, (a, b) in enumerate(zip((0, *stops), stops, strict=False))]
-            if not self.allowed(latency, accuracy) or max(runs) * self.rate > 1:
+            # A result that crosses the model's slowest link meets 2 ms and up to a piece of it there.
+            slowest = min(self.goodput, key=self.goodput.get)
+            crossed = sending and stops[0 if slowest == ("gnb", "ue") else 1] < last
+            piece = max(0.001, 8 * 1448 / self.goodput[slowest])
+            longest = latency + (0.002 + piece if crossed else 0.0)
+            latency += 0.002 + piece / 2 if crossed else 0.0
+            if not self.allowed(longest, accuracy) or max(runs) * self.rate > 1:
                 continue
             load, fits = dict.fromkeys(self.goodput, 0.0), True
             for p, hop in enumerate(problem.hops):
@@ -191,7 +197,7 @@ class EveryWay:
     def _sending(self, held, at_s, used, energy, missing):
         taken, after = 1, held | {missing[0]}
         if not self.every_chunk:
-            while taken < len(missing) and set(self.places(after)) == set(self.places(held)):
+            while taken < len(missing) and set(self.places(after, True)) == set(self.places(held, True)):
                 after |= {missing[taken]}
                 taken += 1
         nbytes = sum(self.manifest.chunks[k].nbytes for k in missing[:taken])
@@ -203,7 +209,7 @@ class EveryWay:
     def _stretch(self, held, after, at_s, seconds, nbytes, energy, used, missing):
         """Costs of all ways to spend one stretch, and what follows at its best."""
         left, found = self.asked.horizon_s - at_s, []
-        for place in self.places(held):
+        for place in self.places(held, seconds is None):
             length = 8 * nbytes / place[1] + nbytes * self.asked.ready_s_per_byte if seconds is None else seconds
             within = min(length, left)
             spent = self._spend(place, within, nbytes * within / length if nbytes else 0, energy)

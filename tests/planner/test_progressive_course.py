@@ -26,7 +26,7 @@ class DrawnPlaces:
     def __init__(self, ways):
         self.ways = ways
 
-    def at(self, held, *, split=True):
+    def at(self, held, *, split=True, sending=False):
         found = [Place("network", c, c, r, energy_j=e) for need, c, r, e in self.ways if need <= held]
         return tuple(sorted(found, key=lambda place: place.cost))
 

@@ -14,7 +14,7 @@ from airloom.core.topology import Device, Link, Topology
 from airloom.errors import ConfigError, NoRoute, ProfileMismatch
 from airloom.planner.progressive import Pieces, depth_profiles, manifest_of_table, plan_delivery
 from airloom.planner.progressive.depth_profiles import parts_of, private_by_depth, profile_of_graph
-from airloom.planner.progressive.download import find_download
+from airloom.planner.progressive.download import Download, find_download
 
 NAMES = ("pixels.to", "stem.conv", "body.0.conv", "body.0.relu", "body.1.conv", "head.linear")
 
@@ -158,3 +158,16 @@ def test_pieces_know_how_far_the_ue_gets():
     assert pieces.parts_there(frozenset(chunks[:2]), 2, "int8") == {0, 1}
     assert pieces.parts_there(frozenset(chunks), 2, "fp32") == frozenset()
     assert [c.name for c in pieces.complete(frozenset(chunks))] == ["1/int8", "2/int8"]
+
+
+def test_a_result_waits_for_what_the_slowest_link_is_sending():
+    slow, fast = 0.2e6 * 1448 / 1500, 50e6
+    download = Download(("mec", "gnb", "ue"), {("mec", "gnb"): fast, ("gnb", "ue"): slow}, 0.1, 0.0)
+    # A segment of 1500 bytes takes 60 ms at 200 kbit/s; 2 ms of the model wait besides.
+    assert download.wait_s({("gnb", "ue"): 0.0, ("mec", "gnb"): 0.0}) == pytest.approx((0.032, 0.062))
+    assert download.wait_s({("mec", "gnb"): 0.0}) == (0.0, 0.0)
+    # Where links are fast, a piece is a millisecond.
+    assert Download(("mec", "ue"), {("mec", "ue"): fast}, 0.1, 0.0).wait_s({("mec", "ue"): 1e6}) == pytest.approx(
+        (0.0025, 0.003)
+    )
+    assert Download(("ue",), {}, 0.0, 0.0).wait_s({}) == (0.0, 0.0)

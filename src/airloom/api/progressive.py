@@ -15,9 +15,10 @@ from airloom.core.profile import Profile
 from airloom.core.progressive import DepthTable, Manifest
 from airloom.core.speed import with_class_factors
 from airloom.core.topology import Conditions, Topology
-from airloom.errors import ConfigError
+from airloom.errors import ConfigError, Infeasible
 from airloom.files import read_value
 from airloom.planner import inputs
+from airloom.units import format_seconds
 
 if TYPE_CHECKING:
     from airloom.api.delivered import DeliveredModel
@@ -145,7 +146,7 @@ def plan_delivery(
     Raises:
         ConfigError: what is asked for cannot be.
         ProfileMismatch: the profile is of another network.
-        Infeasible: the battery leaves no way, or no configuration is as accurate as demanded.
+        Infeasible: the battery leaves no way, no configuration is as accurate as demanded, or no request is answered.
         NoRoute: no path from source to sink, or from where the model is served to the UE.
     """
     from airloom.engine.radios import radio_choices
@@ -171,14 +172,32 @@ def plan_delivery(
         for depth, one in found.items():
             profiles[depth][device] = one
     private = private_by_depth(next(iter(by_device.values())), manifest, private_operators)
-    given = asked or DeliveryAsked(requests_per_s=1.0, horizon_s=60.0)
-    return decide(
-        manifest,
-        profiles,
-        where,
-        msgspec.structs.replace(given, **wanted),
-        conditions=conditions,
-        choices=radio_choices(where, conditions),
-        private=private,
-        notes=notes,
+    given = msgspec.structs.replace(asked or DeliveryAsked(requests_per_s=1.0, horizon_s=60.0), **wanted)
+
+    def decided(request: DeliveryAsked) -> DeliveryPlan:
+        return decide(
+            manifest, profiles, where, request, conditions=conditions, choices=radio_choices(where, conditions),
+            private=private, notes=notes,
+        )  # fmt: skip
+
+    plan = decided(given)
+    if plan.totals.answered == 0.0:
+        raise Infeasible(_unanswered(given, decided))
+    return plan
+
+
+def _unanswered(asked: DeliveryAsked, decided: Callable[[DeliveryAsked], DeliveryPlan]) -> str:
+    """Why no request is answered within the horizon, in a line."""
+    if asked.deadline_s is not None:
+        # Without the deadline, as fast as can be.
+        free = decided(msgspec.structs.replace(asked, deadline_s=None, battery_j=None, minimize="latency"))
+        fastest = min((p.latency_s for p in free.phases if p.latency_s is not None), default=None)
+        if fastest is not None:
+            return (
+                f"no answer comes within {format_seconds(asked.deadline_s)}: the fastest way that there is within "
+                f"{format_seconds(asked.horizon_s)} takes {format_seconds(fastest)}"
+            )
+    return (
+        f"none of {asked.requests_per_s:g} requests/s is answered within {format_seconds(asked.horizon_s)}: no host or "
+        "link keeps up with them, or the model does not come in time; ask less often or for longer"
     )

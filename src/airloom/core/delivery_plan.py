@@ -14,6 +14,11 @@ import msgspec
 
 from airloom.core.value import SCHEMA_VERSION, Basis, Value
 
+#: A model leaves links to requests and results: a piece of it, what a link sends in `PIECE_S` or one TCP segment, goes
+#: only where no more than `PATIENT_S` waits already.
+PATIENT_S = 0.002
+PIECE_S = 0.001
+
 #: `ue`: whole on the UE. `split`: the UE runs the first operators. `network`: it runs none that has weights.
 #: `none`: no answer that keeps accuracy and deadline can be had.
 Where = Literal["ue", "split", "network", "none"]

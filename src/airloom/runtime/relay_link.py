@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from airloom.config.nr import LEAST_SNR_DB, MOST_SNR_DB
+from airloom.core.delivery_plan import PIECE_S
 from airloom.core.topology import Link, LinkState
 from airloom.errors import ConfigError
 from airloom.radio.link import QueuedLink, ip_packets, link_model, loss_process, offer_datagram
@@ -57,8 +58,8 @@ class EmulatedLink:
         room = queue.buffer_bytes - queue.backlog_bytes(at_s)
         if room < _TCP_SEGMENT:
             return 0
-        millisecond = queue.schedule.rate_bps(at_s) / 8000
-        return int(min(max(millisecond, _TCP_SEGMENT), 65536, room))
+        piece = queue.schedule.rate_bps(at_s) / 8 * PIECE_S
+        return int(min(max(piece, _TCP_SEGMENT), 65536, room))
 
     def offer_stream(self, nbytes: int, at_s: float) -> float:
         """When the last of `nbytes` bytes of a stream arrives; ask `stream_room` first."""

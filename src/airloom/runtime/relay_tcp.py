@@ -13,6 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from airloom.core.delivery_plan import PATIENT_S
 from airloom.runtime.relay_link import EmulatedLink
 from airloom.runtime.relay_loop import RelayLoop
 
@@ -22,9 +23,6 @@ _PENDING_BYTES = 1 << 20
 _IN_FLIGHT_BYTES = 64 << 20
 # How soon to look again whether a full or severed link takes bytes.
 _LOOK_AGAIN_S = 0.005
-# A patient stream offers a piece (a millisecond of the link at most) only where no more than this waits already:
-# whoever comes meanwhile waits that long for it, and the link still has something to send while timers are late.
-_PATIENT_S = 0.002
 # How much lateness of its timers is made up for.
 _LATE_S = 0.05
 _END = b""
@@ -43,7 +41,11 @@ class TcpPort:
         find: Callable[[], Address | None],
         patient: bool = False,
     ) -> None:
-        """`patient` streams leave a link to whoever else has something for it, see `_PATIENT_S`."""
+        """`patient` streams leave a link to whoever else has something for it.
+
+        They offer a piece only where no more than `PATIENT_S` waits already: whoever comes meanwhile waits that long
+        for it, and the link still has something to send while timers are late.
+        """
         self._loop, self._link, self._back, self._find = loop, link, back, find
         self._patient = patient
         self._splices: set[_Splice] = set()
@@ -162,7 +164,7 @@ class _Direction:
         if self._patient:
             # A timer that was late must not leave the link idle: bytes that waited count from when they could go.
             at_s = min(now_s, max(self._could_go_s, now_s - _LATE_S))
-            wait_s = self._link.busy_s(at_s) - _PATIENT_S
+            wait_s = self._link.busy_s(at_s) - PATIENT_S
             if wait_s > 0.0:
                 at_s = self._could_go_s = at_s + wait_s
             if at_s > now_s:

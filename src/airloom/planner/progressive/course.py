@@ -218,7 +218,7 @@ class Courses:
             # Until all of `pending` is there the ways are those of before.
             moved: list[tuple[Label, float]] = []
             for label, began in begun:
-                for place in self.places.at(there, split=self.split):
+                for place in self.places.at(there, split=self.split, sending=True):
                     seconds = 8.0 * pending / place.download_bps + pending * self.asked.ready_s_per_byte
                     self._advance(label, place, there, seconds, pending, moved, ended, began)
             there, pending = (held | frozenset(missing) if last else after), 0
@@ -281,7 +281,8 @@ class Courses:
 
     def _pruned_begun(self, labels: list[tuple[Label, float]], held: frozenset[int]) -> list[tuple[Label, float]]:
         rate = self.asked.requests_per_s
-        best = rate * self.places.at(held, split=self.split)[0].cost
+        # The horizon may come while more is sent, so what is allowed is what that costs.
+        best = rate * self.places.at(held, split=self.split, sending=True)[0].cost
         if self.asked.minimize == "energy":
             # Whoever arrives earlier may be receiving for longer.
             best += self.download.rate_bps({}) / 8.0 * self.download.receive_j_per_byte if self.download.links else 0.0

@@ -27,7 +27,7 @@ from airloom.planner.progressive.download import find_download
 from airloom.planner.progressive.pieces import Pieces
 from airloom.planner.progressive.places import Places
 from airloom.planner.route import chain as nominal_chain
-from airloom.units import format_joules
+from airloom.units import format_joules, format_percent
 
 #: Schemes of the alternatives.
 SPLIT_ONLY = "split only"
@@ -37,6 +37,8 @@ NO_SPLIT = "progressive, no split"
 
 #: Beyond so many, only configurations on the Pareto front are sent.
 _MANY = 16
+#: Accuracy that may be given up without a word.
+_LESS = 0.02
 
 
 def plan_delivery(
@@ -98,6 +100,15 @@ def plan_delivery(
             f"{len(targets)} of {len(pieces.configurations)} configurations are on the Pareto front and were sent"
         )
     phases = phases_of(best, pieces, route)
+    totals = totals_of(best, places, asked, phases)
+    most = max((c.accuracy for c in pieces.configurations if c.accuracy is not None), default=None)
+    is_open = asked.minimize != "accuracy" and asked.min_accuracy is None
+    if is_open and most is not None and totals.accuracy is not None and totals.accuracy < most - _LESS:
+        # The smallest network is the fastest and the cheapest: that is what was asked for, and seldom what was meant.
+        remarks.append(
+            f"no accuracy was demanded: {format_percent(totals.accuracy)} is reached of the best configuration's "
+            f"{format_percent(most)} (--min-accuracy, or --minimize error)"
+        )
     plan = DeliveryPlan(
         model=manifest.model,
         asked=asked,
@@ -105,7 +116,7 @@ def plan_delivery(
         way=download.devices,
         steps=steps_of(best, pieces),
         phases=phases,
-        totals=totals_of(best, places, asked, phases),
+        totals=totals,
         metric=manifest.metric,
         notes=tuple(remarks),
     )
@@ -192,8 +203,13 @@ def phases_of(course: Course, pieces: Pieces, route: tuple[str, ...]) -> tuple[P
             download_bps=place.download_bps if stretch.arriving and math.isfinite(place.download_bps) else 0.0,
         )
         if found and _alike(found[-1], phase):
-            rate = max(found[-1].download_bps, phase.download_bps)
-            found[-1] = msgspec.structs.replace(found[-1], end_s=phase.end_s, download_bps=rate)
+            before, rate = found[-1], max(found[-1].download_bps, phase.download_bps)
+            mean_s = phase.latency_s
+            if before.latency_s is not None and phase.latency_s is not None:
+                # Results do not wait for the model any more once all of it is there.
+                both = before.seconds * before.latency_s + phase.seconds * phase.latency_s
+                mean_s = both / (before.seconds + phase.seconds)
+            found[-1] = msgspec.structs.replace(before, end_s=phase.end_s, download_bps=rate, latency_s=mean_s)
         else:
             found.append(phase)
     return tuple(found)

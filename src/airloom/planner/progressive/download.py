@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from airloom.core.delivery_plan import PATIENT_S, PIECE_S
 from airloom.core.topology import Conditions, LinkState, Topology
 from airloom.errors import NoRoute
 from airloom.planner.carrying import Way, receive_j_per_bit, ways
@@ -38,6 +39,18 @@ class Download:
     def rate_bps(self, load: Mapping[Pair, float]) -> float:
         """What the download gets while `load` bit/s of results are on these links: results go first."""
         return min((rate - load.get(pair, 0.0) for pair, rate in self.links.items()), default=float("inf"))
+
+    def wait_s(self, load: Mapping[Pair, float]) -> tuple[float, float]:
+        """How long a result over these links waits for the model's bytes that are before it: in the mean, at most.
+
+        What is being sent is not taken back, and on the slowest link of its way some of the model always waits; on
+        the others it does not.
+        """
+        slowest = min(self.links, key=lambda pair: self.links[pair], default=None)
+        if slowest is None or slowest not in load:
+            return 0.0, 0.0
+        piece_s = max(PIECE_S, 8.0 * _SEGMENT / self.links[slowest])
+        return PATIENT_S + piece_s / 2.0, PATIENT_S + piece_s
 
 
 def goodput_bps(way: Way) -> float:

@@ -140,7 +140,7 @@ class Places:
         self._known: dict[tuple[object, ...], tuple[Place, ...]] = {}
         self._signatures: dict[frozenset[int], tuple[object, ...]] = {}
         self._own: dict[str, Place | None] = {}
-        self._split: dict[tuple[int, str, int], tuple[Place, ...]] = {}
+        self._split: dict[tuple[int, str, int, bool], tuple[Place, ...]] = {}
 
     def of(self, configuration: Configuration) -> Places:
         """The same where the model has this configuration alone."""
@@ -153,18 +153,19 @@ class Places:
 
     # --- what there is ------------------------------------------------------------------------------
 
-    def at(self, held: frozenset[int], *, split: bool = True) -> tuple[Place, ...]:
+    def at(self, held: frozenset[int], *, split: bool = True, sending: bool = False) -> tuple[Place, ...]:
         """The ways that may be best with these chunks on the UE; the first costs least.
 
         There is always one: that of no answer where nothing keeps what is asked for.
 
         Args:
             split: whether other hosts may compute.
+            sending: more of the model is coming; results wait for what of it is before them (`Download.wait_s`).
         """
-        key = (split, *self.signature(held))
+        key = (split, sending, *self.signature(held))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._at(held, split)
+            found = self._known[key] = self._at(held, split, sending)
         return found
 
     def signature(self, held: frozenset[int]) -> tuple[object, ...]:
@@ -183,7 +184,7 @@ class Places:
             if self.pieces.row(depth, precision) is not None
         ]
 
-    def _at(self, held: frozenset[int], split: bool) -> tuple[Place, ...]:
+    def _at(self, held: frozenset[int], split: bool, sending: bool) -> tuple[Place, ...]:
         found: list[Place] = []
         for configuration in self.pieces.complete(held):
             own = self.own(configuration)
@@ -191,9 +192,9 @@ class Places:
                 found.append(own)
         if split:
             for depth, prices in self.prices.items():
-                found += self._cut(depth, "", prices.reach(frozenset()))
+                found += self._cut(depth, "", prices.reach(frozenset()), sending)
             for depth, precision, reach in self._reaches(held):
-                found += self._cut(depth, precision, reach)
+                found += self._cut(depth, precision, reach, sending)
         if not found:
             everything = self.download.rate_bps({})
             return (Place("none", UNANSWERED, float("inf"), everything),)
@@ -225,15 +226,15 @@ class Places:
 
     # --- splits -------------------------------------------------------------------------------------
 
-    def _cut(self, depth: int, precision: str, reach: int) -> tuple[Place, ...]:
+    def _cut(self, depth: int, precision: str, reach: int, sending: bool) -> tuple[Place, ...]:
         """The ways in which the UE hands over at a cut up to `reach`, past those that need no weights."""
-        key = (depth, precision, reach)
+        key = (depth, precision, reach, sending)
         found = self._split.get(key)
         if found is None:
-            found = self._split[key] = tuple(self._cuts(depth, precision, reach))
+            found = self._split[key] = tuple(self._cuts(depth, precision, reach, sending))
         return found
 
-    def _cuts(self, depth: int, precision: str, reach: int) -> list[Place]:
+    def _cuts(self, depth: int, precision: str, reach: int, sending: bool) -> list[Place]:
         prices = self.prices[depth]
         first = 0 if not precision else prices.reach(frozenset()) + 1
         last = min(reach, prices.num_operators - 1)  # what is finished on the UE is no split
@@ -242,6 +243,7 @@ class Places:
         found: list[Place] = []
         host = prices.problem.hosts[0]
         for rest, load in zip(prices.rests, prices.loads, strict=True):
+            wait = self.download.wait_s(load) if sending else (0.0, 0.0)
             cuts = np.arange(first, last + 1)
             usable = [c for c in cuts if c >= host.min_stop and host.fits(0, int(c)) and np.isfinite(rest.latency_s[c])]
             candidates = []
@@ -255,6 +257,7 @@ class Places:
                     float(prices.energy_j[cut]),
                     (int(cut),),
                     load,
+                    wait,
                 )
                 if place is not None:
                     candidates.append(place)
@@ -282,9 +285,12 @@ class Places:
         energy_j: float,
         stops: tuple[int, ...],
         load: dict[Pair, float],
+        wait_s: tuple[float, float] = (0.0, 0.0),
     ) -> Place | None:
+        """`wait_s`: of the result behind the model's bytes, in the mean and at most."""
         asked = self.asked
-        if asked.deadline_s is not None and latency_s > asked.deadline_s * (1.0 + 1e-12):
+        longest_s, latency_s = latency_s + wait_s[1], latency_s + wait_s[0]
+        if asked.deadline_s is not None and longest_s > asked.deadline_s * (1.0 + 1e-12):
             return None
         if asked.min_accuracy is not None and (accuracy is None or accuracy < asked.min_accuracy - 1e-12):
             return None
