@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -74,6 +75,20 @@ def test_other_bytes_are_never_kept(tmp_path):
     part.restart()
     fill(part, data)
     assert part.finish()
+
+
+def test_a_folder_that_lets_nothing_be_removed_is_let_go_of(tmp_path, monkeypatch):
+    cache = Cache(tmp_path / "c", 1 << 20)
+    lease, part = cache.lease(), cache.partial("0" * 64, 10)
+    cache.path("1" * 64).write_bytes(b"damaged")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    part.close()
+    lease.close()
+    assert cache.read("1" * 64, 7) is None
 
 
 def test_a_part_that_is_too_long_begins_anew(tmp_path):

@@ -73,7 +73,8 @@ class Cache:
         except OSError as error:
             raise disk_fault(error, self.folder, 0) from None
         if not whole or hashlib.sha256(data).hexdigest() != digest:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a cache that may only be read: its bytes are not used all the same
+                path.unlink()
             return None
         with contextlib.suppress(OSError):  # gone meanwhile, or a cache that may only be read
             os.utime(path)

@@ -29,7 +29,8 @@ class Lease:
     def close(self) -> None:
         """Let go; what was kept may be evicted from now on."""
         if self._handle >= 0:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that nobody has locked is removed by whoever makes room
+                self._path.unlink()
             os.close(self._handle)
             self._handle = -1
 

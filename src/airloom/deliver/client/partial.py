@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -105,7 +106,8 @@ class Partial:
         if self._handle < 0:
             return
         if self.at == 0 and self._part is not None:
-            self._part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # an empty part does no harm
+                self._part.unlink()
         os.close(self._handle)
         self._handle = -1
 
