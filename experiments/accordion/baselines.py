@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from airloom import zoo
 from airloom.nn.elastic.augment import crop_flip
 from airloom.nn.elastic.recipe import Recipe
-from airloom.wire.weights.encodings import decode_part, encode_part
+from airloom.wire.weights import decode_part, encode_part
 
 PRUNED = 0.75
 Stop = Callable[[], bool]

@@ -5,12 +5,13 @@
     part = decode_part(more, "bits-6", labels=..., previous=part)
 
 `tensorfile` reads and writes the file format, `planes` is the arithmetic of 16-bit weights sent in planes,
-`encodings` what each encoding puts into a file.
+`encodings` what each encoding puts into a file, which `encode` does and `decode` takes back.
 """
 
 from __future__ import annotations
 
-from airloom.wire.weights.encodings import PartArrays, decode_part, encode_part, room_for
+from airloom.wire.weights.decode import PartArrays, decode_part, room_for
+from airloom.wire.weights.encode import encode_part
 from airloom.wire.weights.labels import chunk_labels
 from airloom.wire.weights.tensorfile import TensorFile, read_tensors, write_tensors
 

@@ -7,6 +7,7 @@ four tensors of 16 numbers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -17,6 +18,8 @@ from airloom.errors import ChunkError
 from airloom.wire.weights.tensorfile import MAX_AXES, MAX_TENSORS
 
 Layout: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+#: Of a tensor: where it starts, its channels (the first axis), and the numbers of each.
+Span: TypeAlias = tuple[int, int, int]
 _WRITTEN = msgspec.json.Decoder(list[tuple[list[int], list[str], list[str]]])
 
 
@@ -61,6 +64,17 @@ def read_layout(text: str, *, where: str) -> Layout:
 def total(layout: Layout) -> int:
     """Numbers in all tensors."""
     return sum(math.prod(shape) for _, shape in layout)
+
+
+def spans_of(layout: Layout, *, step: int = 1) -> tuple[list[Span], int]:
+    """Where the tensors lie, each from a multiple of `step` on; and where the last one ends."""
+    sizes = [math.prod(shape) for _, shape in layout]
+    starts = list(itertools.accumulate((-(-size // step) * step for size in sizes), initial=0))
+    spans = [
+        (at, shape[0] if shape else 1, size // shape[0] if shape and shape[0] else size)
+        for at, size, (_, shape) in zip(starts[:-1], sizes, layout, strict=True)
+    ]
+    return spans, starts[-1]
 
 
 def _grouped(shapes: Mapping[str, tuple[int, ...]]) -> dict[tuple[tuple[int, ...], tuple[str, ...]], list[str]]:
