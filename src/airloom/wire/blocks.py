@@ -22,6 +22,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+import numpy as np
+
 from airloom.core.framing import Framing
 from airloom.errors import WireError
 from airloom.wire.seal import TAG_BYTES
@@ -49,6 +51,17 @@ def after(a: int, b: int) -> bool:
 
 def num_blocks(nbytes: int) -> int:
     return FRAMING.num_blocks(nbytes)
+
+
+def plain_run(data: memoryview, first: int, most: int) -> int:
+    """How many of the full blocks in `data`, at most `most`, have the first one's header, counted on from `first`."""
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, BLOCK_BYTES)[:most, :HEADER_BYTES]
+    expected = np.repeat(rows[:1], len(rows), axis=0)
+    expected[:, INDEX_OFFSET:STAMP_OFFSET] = (
+        np.arange(first, first + len(rows), dtype="<u4").view(np.uint8).reshape(-1, 4)
+    )
+    same = (rows == expected).all(axis=1)
+    return len(rows) if bool(same.all()) else int(same.argmin())
 
 
 # --- report: what the receiver of data says ------------------------------------------------------

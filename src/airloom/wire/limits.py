@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_ROUNDS = 255  # of repair of one block, whatever an owner would pay for
+
 
 @dataclass(frozen=True)
 class ReceiverLimits:
@@ -27,6 +29,26 @@ class ReceiverLimits:
     patience_s: float = 1.0
     max_missing: float = 0.5
     head_room: bool = True
+
+
+@dataclass(frozen=True)
+class SenderLimits:
+    """Bounds on what a sender holds.
+
+    Attributes:
+        queue_bytes: messages not confirmed yet, all together; `send` drops what exceeds it.
+        window_bytes: what may be on its way without confirmation.
+        head_copies: send the first block of a message again at its end where the link loses much, so
+            that receivers who may do without some blocks know so at once.
+        resends: how often each block may leave again, on average over a message.
+        give_up_s: a message is forgotten after so long without a word from the receiver.
+    """
+
+    queue_bytes: int = 256 << 20
+    window_bytes: int = 2 << 20
+    resends: int = 6
+    head_copies: bool = False
+    give_up_s: float = 3.0
 
 
 class Budget:
