@@ -1,16 +1,11 @@
 """A stage that trains: forward from a live set, backward from gradients of the next one, an update of its weights.
 
-Autograd adds up the gradients of a tensor from the last reader to the first, and gradients given from outside come
-before any. So a tensor, or a weight, that is read on both sides of a cut gets the same sum, in the same order, as in
-one piece: what the stages behind have summed is where this stage's own sum begins. Between operators gradients have
-one form as tensors have (C order, aligned), so no kernel could choose differently: split training gives the bits of
-unsplit training (same batch, threads and torch).
+Split training gives the bits of unsplit training (same batch, threads and torch): `passes` says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,18 +31,10 @@ from airloom.nn.stage import StageCode, canonical
 from airloom.nn.training.dropout import Draws
 from airloom.nn.training.gradients import needs_gradient, readers
 from airloom.nn.training.loss import LOSSES, check_labels
+from airloom.nn.training.passes import Pass, sealed
 from airloom.nn.training.weights import Before, Tensors, TrainedWeights
 
 _EMPTY = memoryview(b"")
-
-
-@dataclass
-class _Pass:
-    """A forward pass that waits for its gradients: inputs and outputs by id, and what only passes through."""
-
-    inputs: dict[int, Tensor]
-    outputs: dict[int, Tensor]
-    loss: Tensor | None
 
 
 class StageTrainer:
@@ -79,13 +66,13 @@ class StageTrainer:
         self._readers = readers(graph)
         self._draws = Draws(spec.seed)
         self._code = StageCode(
-            graph, self._weights.values, self.torch_device, self.trained, seal=_seal, random=self._draws.dropout,
+            graph, self._weights.values, self.torch_device, self.trained, seal=sealed, random=self._draws.dropout,
             sinks=self._weights.sinks,
         )  # fmt: skip
         self.step = 0
         self._before: Before | None = None
         self._under_way = False
-        self._pass: _Pass | None = None
+        self._pass: Pass | None = None
         self._gradients: dict[int, Tensor | None] = {}
         self.stage = -1
         self.place(0, ((0, graph.num_operators),), -1, {})
@@ -166,9 +153,9 @@ class StageTrainer:
                     if first not in held:  # an earlier stage made it, and nothing here reads it
                         held[first] = inputs[first] = self._input(first, data[first])
                     loss = LOSSES[self.spec.loss](held[first], self._labels(data[LABELS]))
-                    self._pass = _Pass(inputs, held, loss)
+                    self._pass = Pass(inputs, held, loss)
                     return {LOSS: memoryview(loss.detach().double().cpu().numpy().tobytes())}
-            self._pass = _Pass(inputs, held, None)
+            self._pass = Pass(inputs, held, None)
             return {t: tensor_to_bytes(held[t]) if t in held else memoryview(data[t]) for t in live}
         except KeyError as error:
             raise self._failed("forward", f"tensor {error.args[0]} of its live set is missing") from None
@@ -190,42 +177,17 @@ class StageTrainer:
         kept, self._pass = self._pass, None
         if kept is None or step != self.step or not self._under_way:
             raise self._failed("backward", f"there was no forward pass of step {step}")
-        roots: list[Tensor] = []
-        given: list[Tensor | None] = []
-        results: Tensors = {}
-        own = [w for w in self.sharing.of_stage[self.stage] if w in self.trained]
+        own = {w: self._weights.values[w] for w in self.sharing.of_stage[self.stage] if w in self.trained}
+        self._set_threads()
         try:
-            if kept.loss is not None and kept.loss.requires_grad:
-                roots.append(kept.loss)
-                given.append(None)
-            for id, data in gradients.items():
-                if not memoryview(data).nbytes:
-                    continue
-                weight = id - gradient_id(0) if is_gradient_of_weight(id) else None
-                target = (
-                    kept.outputs.get(id) if weight is None else self._weights.values[weight] if weight in own else None
-                )
-                if target is None:
-                    results[id] = data  # passes through
-                elif target.requires_grad:
-                    roots.append(target)
-                    given.append(self._tensor(data, self._spec(id)))
-            leaves = {t: tensor for t, tensor in kept.inputs.items() if tensor.is_leaf and tensor.requires_grad}
-            wanted = [*leaves.values(), *(self._weights.values[w] for w in own)]
-            self._set_threads()
-            found: Iterable[Tensor | None] = (
-                torch.autograd.grad(roots, wanted, given, allow_unused=True)
-                if roots and wanted
-                else [None] * len(wanted)
-            )
-            by_id: dict[int, Tensor | None] = dict(zip([*leaves, *(gradient_id(w) for w in own)], found, strict=True))
+            found, results = kept.backward(gradients, own, lambda id, data: self._tensor(data, self._spec(id)))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._failed("backward", str(error)) from error
         # In the one form, as those that come from other stages are: then the optimiser's kernels are the same too.
-        mine = {w: by_id[gradient_id(w)] for w in own if self.sharing.owner[w] == self.stage}
+        mine = {w: found[gradient_id(w)] for w in own if self.sharing.owner[w] == self.stage}
         self._gradients = {w: None if g is None else canonical(g) for w, g in mine.items()}
         for id in self.backward_ids():
-            gradient = by_id.get(id)
+            gradient = found.get(id)
             if gradient is not None:
                 results[id] = tensor_to_bytes(canonical(gradient))
             results.setdefault(id, _EMPTY)
@@ -335,10 +297,3 @@ class StageTrainer:
             f"{what} of operators {start}..{stop - 1} of {self.graph.model}: "
             f"{first_line(reason)[:300] or 'no reason given'}"
         )
-
-
-def _seal(tensor: Tensor) -> Tensor:
-    """See that the whole gradient of `tensor` is in the one form before an operator gets it."""
-    if tensor.requires_grad:
-        tensor.register_hook(canonical)  # type: ignore[no-untyped-call]
-    return tensor
