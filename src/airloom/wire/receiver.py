@@ -117,7 +117,8 @@ class MessageReceiver:
         if fresh:
             reports.arrived += 1
             self._trains.arrived(train, index, len(datagram) + PACKET_OVERHEAD, arrival_s)
-            self.departed(stamp, heard, now_s)
+            if reports.departed(stamp, heard, now_s):
+                self._judge(heard, now_s)
             if message.gaps:
                 self._ask_for(message, message.confirm(message.high - _REORDER), now_s)
         if message.is_settled:
@@ -151,7 +152,8 @@ class MessageReceiver:
         reports.arrived += number
         reports.unreported += number
         self._trains.arrived(train, first, number * (BLOCK_BYTES + PACKET_OVERHEAD), arrival_s, number)
-        self.departed(stamp, heard, now_s)
+        if reports.departed(stamp, heard, now_s):
+            self._judge(heard, now_s)
         if message.is_settled:
             self._settle(message, now_s)
         else:
@@ -192,8 +194,11 @@ class MessageReceiver:
 
     def departed(self, stamp: int, heard: int, now_s: float) -> None:
         """An authentic block that is no repair left at `stamp`, its sender having heard report `heard`."""
-        if not self._reports.departed(stamp, heard, now_s):
-            return
+        if self._reports.departed(stamp, heard, now_s):
+            self._judge(heard, now_s)
+
+    def _judge(self, heard: int, now_s: float) -> None:
+        """All repairs asked for up to report `heard` have come or are lost."""
         for message in list(self._inbox.active.values()):
             if message.asked:
                 if message.known:
