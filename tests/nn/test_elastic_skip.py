@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from airloom.errors import UserError
 from airloom.nn.capture import capture
 from airloom.nn.elastic.blocks import path_of
-from airloom.nn.elastic.skip import Adapter, Fit, Mixing, Path, any_batch, mixing_start, own_path
+from airloom.nn.elastic.fit import Fit, Mixing, mixing_start
+from airloom.nn.elastic.own_path import own_path
+from airloom.nn.elastic.skip import Adapter, Path, any_batch
 
 
 def test_pooling_then_zeros_before_and_behind() -> None:

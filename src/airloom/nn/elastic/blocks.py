@@ -22,8 +22,10 @@ from airloom.core.graph import ModelGraph, Parameter, TensorSpec
 from airloom.errors import ConfigError, UserError
 from airloom.nn.capture import capture
 from airloom.nn.captured import Captured
+from airloom.nn.elastic.fit import Fit, Mixing
 from airloom.nn.elastic.observed import Seen, observe
-from airloom.nn.elastic.skip import Fit, Mixing, Skip, any_batch, own_path
+from airloom.nn.elastic.own_path import own_path
+from airloom.nn.elastic.skip import Skip, any_batch
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from airloom.core.graph import ModelGraph, Operator, Parameter, TensorSpec
 from airloom.errors import ConfigError, ProfileMismatch
 from airloom.nn.captured import Captured
 from airloom.nn.check import check_graph
-from airloom.nn.elastic.skip import renumbered
+from airloom.nn.elastic.renumbering import renumbered
 from airloom.nn.signature import renumber
 
 
