@@ -23,9 +23,9 @@ _spec.loader.exec_module(helpers)
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    from airloom.deliver import model as model_module
+    from airloom.deliver import running
 
-    monkeypatch.setattr(model_module, "make_runner", helpers.SumRunner)
+    monkeypatch.setattr(running, "make_runner", helpers.SumRunner)
     return tmp_path / "m", helpers.write_weights(tmp_path / "m", blocks=4)
 
 
@@ -60,7 +60,7 @@ def test_limits_choose_and_json_tells_all(model, tmp_path, capsys):
     ("words", "line"),
     [
         ((), "--trust-first"),
-        (("--public-key", "PUBLIC", "--depth", "17"), "no configuration 17/any"),
+        (("--public-key", "PUBLIC", "--depth", "17"), "tiny has no depth 17: it has "),
         (("--public-key", "PUBLIC", "--max-size", "10 B"), "no configuration of tiny is within the limits"),
         (("--public-key", "PUBLIC", "--deadline", "soon"), "--deadline"),
         (("--public-key", "PUBLIC", "--accuracy", "2"), "--accuracy"),
@@ -90,7 +90,7 @@ def test_interrupted_it_keeps_what_came_and_goes_on(tmp_path):
     helpers.write_weights(folder, blocks=4, rows=256, precisions=("fp32",))
     code = (
         f"import sys; sys.path.insert(0, {str(_HELPERS.parent)!r})\n"
-        "from client_models import SumRunner; from airloom.deliver import model as m; m.make_runner = SumRunner\n"
+        "from client_models import SumRunner; from airloom.deliver import running; running.make_runner = SumRunner\n"
         "sys.modules['airloom.deliver.network'] = None  # as where there is no torch\n"
         "from airloom.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )

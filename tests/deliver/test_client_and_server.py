@@ -7,7 +7,7 @@ import sys
 import pytest
 from client_models import PUBLIC, SumRunner, write_weights
 
-from airloom.deliver import model as model_module
+from airloom.deliver import running
 from airloom.deliver.client.faults import Refused
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.model import ProgressiveModel
@@ -36,7 +36,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running, "make_runner", SumRunner)
     return FetchOptions(cache=tmp_path / "cache", patience_s=5.0)
 
 

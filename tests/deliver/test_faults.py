@@ -15,7 +15,7 @@ import pytest
 from client_models import KEY, PUBLIC, SumRunner, hosted, write_weights
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from airloom.deliver import model as model_module
+from airloom.deliver import running
 from airloom.deliver.arrived import Arrived
 from airloom.deliver.client import partial
 from airloom.deliver.client.faults import Damaged, DiskFull, Interrupted, Refused, Untrusted
@@ -27,7 +27,7 @@ from airloom.errors import ChunkError, ConfigError, ManifestError, SignatureErro
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running, "make_runner", SumRunner)
     return FetchOptions(cache=tmp_path / "cache", stall_timeout_s=0.3, patience_s=0.8, connect_timeout_s=0.5)
 
 
@@ -195,9 +195,9 @@ def test_a_disk_that_fills_in_a_process_of_its_own(model, options, tmp_path):
         import resource, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from client_models import PUBLIC, SumRunner
-        from airloom.deliver import model as m
+        from airloom.deliver import model as m, running
         from airloom.deliver.client.options import FetchOptions
-        m.make_runner = SumRunner
+        running.make_runner = SumRunner
         from pathlib import Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
         options = FetchOptions(cache=Path(sys.argv[2]))
@@ -357,9 +357,9 @@ import sys
 sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from client_models import PUBLIC, SumRunner
-from airloom.deliver import model as m
+from airloom.deliver import model as m, running
 from airloom.deliver.client.options import FetchOptions
-m.make_runner = SumRunner
+running.make_runner = SumRunner
 options = FetchOptions(cache=Path(sys.argv[2]), patience_s=30.0)
 with m.ProgressiveModel.open(sys.argv[1], key=PUBLIC, options=options) as model:
     print("open", flush=True)

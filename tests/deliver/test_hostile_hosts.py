@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from client_models import PUBLIC, SumRunner, write_weights
 
-from airloom.deliver import model as model_module
+from airloom.deliver import running
 from airloom.deliver.client.faults import Interrupted, Refused
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.model import ProgressiveModel
@@ -18,7 +18,7 @@ from airloom.errors import AirloomError, ConfigError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running, "make_runner", SumRunner)
     monkeypatch.setenv("no_proxy", "*")
     write_weights(tmp_path / "m", blocks=4)
     return tmp_path / "m"

@@ -7,8 +7,7 @@ import time
 import pytest
 from client_models import PUBLIC, SumRunner, hosted, write_weights
 
-from airloom.deliver import artifact
-from airloom.deliver import model as model_module
+from airloom.deliver import artifact, running
 from airloom.deliver.client.faults import Interrupted
 from airloom.deliver.client.kept import KeptManifests
 from airloom.deliver.client.options import FetchOptions
@@ -19,7 +18,7 @@ from airloom.errors import ConfigError, SignatureError
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running, "make_runner", SumRunner)
     return FetchOptions(cache=tmp_path / "cache", stall_timeout_s=2.0, patience_s=0.6, connect_timeout_s=0.4)
 
 

@@ -1,14 +1,17 @@
 """A model that is called while it arrives: upgrades between calls, shrinks, and what a real network does."""
 
+import ast
 import threading
 import time
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from client_models import KEY, PUBLIC, SumRunner, hosted, write_weights
 
 import airloom
-from airloom.deliver import model as model_module
+from airloom.deliver import running
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.model import ProgressiveModel, fetch_model
 from airloom.errors import ConfigError, DeliveryError, Infeasible
@@ -21,7 +24,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def sums(monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running, "make_runner", SumRunner)
 
 
 def opened(source, options, **wanted):
@@ -199,6 +202,7 @@ def test_an_event_that_raises_is_a_fault_that_can_be_seen(tmp_path, options, sum
             model.wait(10)
         assert model.fault is not None
         assert model(None)  # what was prepared runs
+        assert model._running.runner.settled == 1  # and what is prepared next is not what runs
 
 
 def test_closing_stops_a_host_that_hangs(tmp_path, options, sums):
@@ -304,17 +308,17 @@ def test_weights_are_not_copied_and_not_kept_twice(network, options):
     folder, _, example = network
     with opened(folder / "named", options, depth=3, precision="fp32") as model:
         model.wait(60)
-        tree = model._runner._now.elastic.module
+        tree = model._running.runner._now.elastic.module
         before = {name: p.data_ptr() for name, p in tree.named_parameters()}
-        part = model._arrived._parts[0, "fp32"].arrays["conv1.weight"]
+        part = model._running.arrived._parts[0, "fp32"].arrays["conv1.weight"]
         assert before["conv1.weight"] == part.ctypes.data
         model.upgrade(depth=9, precision="fp32")
         model.wait(60)
-        for tree in (model._runner._now, model._runner._beside):
+        for tree in (model._running.runner._now, model._running.runner._beside):
             now = {name: p.data_ptr() for name, p in tree.elastic.module.named_parameters()}
             assert now["conv1.weight"] == before["conv1.weight"]
             assert now["groups.0.0.conv1.weight"] == before["groups.0.0.conv1.weight"]
-        assert model._runner._now.elastic.module is not model._runner._beside.elastic.module
+        assert model._running.runner._now.elastic.module is not model._running.runner._beside.elastic.module
         assert model(*example).shape == (1, 10)
 
 
@@ -365,3 +369,16 @@ def test_a_graph_says_for_which_batch_it_is(network, options):
 def test_a_program_finds_it_under_one_name():
     assert airloom.ProgressiveModel is ProgressiveModel
     assert airloom.fetch_model is fetch_model
+
+
+def test_no_file_of_delivery_imports_one_that_imports_it():
+    folder = Path(airloom.__file__).parent / "deliver"
+    names = {
+        ".".join(("airloom", "deliver", *p.relative_to(folder).with_suffix("").parts)): p for p in folder.rglob("*.py")
+    }
+    imports = {
+        name: {n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)} & set(names)
+        for name, path in names.items()
+    }
+    imports["airloom.deliver.export"].discard("airloom.deliver.model")  # for types alone
+    TopologicalSorter(imports).prepare()

@@ -4,7 +4,7 @@ import pytest
 from client_models import PUBLIC, SumRunner, write_weights
 from server_models import running
 
-from airloom.deliver import model as model_module
+from airloom.deliver import running as running_module
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.model import ProgressiveModel
 from airloom.planner.delivery import Demand, choose
@@ -27,7 +27,7 @@ def served(tmp_path_factory):
 
 
 def test_a_model_arrives_by_its_deadline_and_grows(served, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "make_runner", SumRunner)
+    monkeypatch.setattr(running_module, "make_runner", SumRunner)
     server, manifest, ca = served
     assert server.said["models"][0]["pinned"] is True
     url = f"{server.said['url'].replace('127.0.0.1', 'localhost')}/v1/models/tiny"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airloom.core.progressive import Configuration, Manifest
 from airloom.deliver.arrived import Arrived
 from airloom.deliver.chunks import verify_chunk
-from airloom.deliver.runner import make_runner
+from airloom.deliver.runners import make_runner
 from airloom.errors import ConfigError
 from airloom.files import read_bytes
 

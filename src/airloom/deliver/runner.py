@@ -1,7 +1,4 @@
-"""What runs a configuration: a network or an ensemble, made of the arrays that have arrived.
-
-Nothing here needs torch: networks bring it along when they are first run.
-"""
+"""What runs a configuration, made of the arrays that have arrived: what networks and ensembles have in common."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from airloom.core.progressive import Manifest
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -47,21 +42,3 @@ class Runner(Protocol):
         Raises:
             ConfigError: it is no network.
         """
-
-
-def make_runner(manifest: Manifest, architecture: bytes | None) -> Runner:
-    """The runner of a manifest's architecture.
-
-    Args:
-        architecture: the verified bytes of its file, where it has one.
-
-    Raises:
-        UserError: this machine cannot run it, or what the file says cannot be.
-    """
-    if manifest.architecture.kind == "trees":
-        from airloom.deliver.ensemble import TreesRunner
-
-        return TreesRunner(manifest)
-    from airloom.deliver.network import make_network
-
-    return make_network(manifest, architecture)

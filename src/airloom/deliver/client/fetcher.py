@@ -76,7 +76,7 @@ class Fetcher:
         self._backoff.reset()
         while wanted:
             self._check()
-            data = self._cached(wanted[0])
+            data = self.cached(wanted[0])
             if data is not None:
                 yield wanted.popleft(), data
                 continue
@@ -102,7 +102,8 @@ class Fetcher:
         if self._stop.wait(wait_s):
             raise Stopped
 
-    def _cached(self, index: int) -> bytearray | None:
+    def cached(self, index: int) -> bytearray | None:
+        """A chunk that the cache has, verified; None where it has not, or it was damaged."""
         chunk = self._manifest.chunks[index]
         return None if self._cache is None else self._cache.read(chunk.sha256, chunk.nbytes)
 
@@ -180,7 +181,7 @@ class Fetcher:
         try:
             for position, index in enumerate(missing):
                 while wanted[0] != index:
-                    data = self._cached(wanted[0])
+                    data = self.cached(wanted[0])
                     if data is None:  # damaged in the cache: it is fetched again by itself
                         return
                     yield wanted.popleft(), data
