@@ -11,64 +11,19 @@ and is the outcome if nothing better comes by the deadline; its predicted accura
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
 from airloom.engine.attempts import Attempts, Route
 from airloom.engine.coded import Codings
 from airloom.engine.config import HostConfig
 from airloom.engine.events import Finish, Submit
 from airloom.engine.messages import Frame, FrameKind, Parcel
 from airloom.engine.outbox import Outbox
+from airloom.engine.patience import Patience
+from airloom.engine.tries import Request, Result, Try, Whole
 from airloom.errors import Cancelled, DeadlineExceeded, Overloaded, RequestError, StageFailed
 
 #: Drops of accuracy are rounded up hop by hop.
 _ROUNDING = 1e-3
 ATTEMPT_TIMER, DEADLINE_TIMER, LOCAL_TIMER, HOLD_TIMER = "attempt", "deadline", "local", "hold"
-
-
-class Result(NamedTuple):
-    """A result that came: of which attempt, what is missing, and its accuracy where that can be said."""
-
-    attempt: int
-    parcel: Parcel
-    missing_ppm: int
-    accuracy: float | None
-
-
-@dataclass(slots=True)
-class Try:
-    """One attempt: the way it took, whether it may still bring a result, and whether it should have."""
-
-    route: Route
-    began_s: float
-    ahead: int
-    alive: bool = True
-    overdue: bool = False
-    parts: dict[int, tuple[Frame, Parcel]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Request:
-    """A request that has no outcome yet.
-
-    Attributes:
-        stranded: there is no way at present, and the source cannot run it.
-        held_for: number of the wave that it waits for.
-    """
-
-    id: int
-    parcel: Parcel
-    submitted_s: float
-    deadline_s: float
-    asked_s: float
-    tries: list[Try] = field(default_factory=list)
-    remote: int = 0
-    local: bool = False
-    stranded: bool = False
-    last_error: str = ""
-    spare: Result | None = None
-    held_for: int | None = None
 
 
 class Requests:
@@ -78,9 +33,8 @@ class Requests:
         self._config, self._attempts, self._codings, self._out = config, attempts, codings, outbox
         self._live: dict[int, Request] = {}
         self._input = tuple(zip(config.cut_tensors(0), config.profile.cuts[0].tensor_nbytes, strict=True))
-        # Results that took longer than predicted make timeouts longer: the mean of took / expected, at least 1.
-        self._surprise = 1.0
-        self._usual_s = 0.0
+        self._outputs = config.cut_tensors(config.num_operators) if config.result_returns else ()
+        self._patience = Patience(config.attempts, attempts.own_s)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -131,26 +85,10 @@ class Requests:
             return self._out.drop("late result", frame.request, frame.attempt)
         if frame.attempt >= len(request.tries):
             return self._out.drop("unknown attempt", frame.request, frame.attempt)
-        tried = request.tries[frame.attempt]
-        layout = tried.route.layout
-        ids = self._config.cut_tensors(self._config.num_operators) if self._config.result_returns else ()
-        if (layout is None) != (frame.transfer < 0):
-            return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
-        if layout is None:
-            if parcel.tensors != ids:
-                return self._out.drop("not the model's outputs", frame.request, frame.attempt)
-            return self._came(request, frame, parcel, frame.missing_ppm, frame.drop_bp)
-        if frame.transfer not in layout.into[""] or (ids and parcel.tensors != layout.tensors[frame.transfer]):
-            return self._out.drop("not a result of its attempt", frame.request, frame.attempt)
-        tried.parts[frame.transfer] = (frame, parcel)
-        if len(tried.parts) < len(layout.into[""]):
-            return None
-        held = {id: data for _, part in tried.parts.values() for id, data in zip(part.tensors, part.data, strict=True)}
-        gaps = tuple(gap for _, part in tried.parts.values() for gap in part.missing if gap.tensor in ids)
-        whole = Parcel(ids, tuple(held[id] for id in ids), gaps)
-        heads = [part[0] for part in tried.parts.values()]
-        missing_ppm, drop_bp = max(one.missing_ppm for one in heads), max(one.drop_bp for one in heads)
-        return self._came(request, frame, whole, missing_ppm, drop_bp)
+        came = request.tries[frame.attempt].take(frame, parcel, self._outputs)
+        if isinstance(came, str):
+            return self._out.drop(came, frame.request, frame.attempt)
+        return None if came is None else self._came(request, frame.attempt, came)
 
     def on_failure(self, frame: Frame, line: str) -> None:
         request = self._live.get(frame.request)
@@ -222,7 +160,9 @@ class Requests:
             return self._run_here(request, reason, route)
         request.remote += 1
         number = self._open(request, route, reason)
-        self._out.start_timer(self._out.now_s + self._patience_s(request.tries[number]), ATTEMPT_TIMER, request.id)
+        self._out.start_timer(
+            self._out.now_s + self._patience.seconds(request.tries[number]), ATTEMPT_TIMER, request.id
+        )
         return self._attempts.start(self._frame(request, number, route), request.parcel, route)
 
     def _run_here(self, request: Request, reason: str, route: Route | None = None) -> None:
@@ -262,7 +202,7 @@ class Requests:
 
     def _next(self, request: Request, reason: str) -> None:
         """An attempt is lost: another one, unless one that is under way may still do it."""
-        if any(tried.alive and not tried.overdue for tried in request.tries):
+        if request.is_on_time:
             return
         if request.remote < self._config.attempts.max_attempts and not request.local:
             self._begin(request, reason)
@@ -273,7 +213,7 @@ class Requests:
 
     def _give_up_if_idle(self, request: Request) -> None:
         """Nothing is under way and nothing is left to try. Lost frames may still come, failures not."""
-        if any(tried.alive for tried in request.tries):
+        if request.is_under_way:
             return
         if request.spare is not None:
             self._succeed(request, request.spare)
@@ -287,20 +227,12 @@ class Requests:
             # It has not left yet: this host is what it waits for, and would be again.
             request.tries[last].overdue = False
             return self._out.start_timer(
-                self._out.now_s + self._patience_s(request.tries[last]), ATTEMPT_TIMER, request.id
+                self._out.now_s + self._patience.seconds(request.tries[last]), ATTEMPT_TIMER, request.id
             )
         request.last_error = request.last_error or f"attempt {last} brought nothing in time"
         if request.remote < self._config.attempts.max_attempts and not request.local:
             return self._begin(request, "timeout")
         return self._run_here(request, "timeout")
-
-    def _patience_s(self, tried: Try) -> float:
-        policy = self._config.attempts
-        expected_s = tried.route.predicted_s
-        if expected_s != expected_s:  # the objective's costs do not say: as it usually took, or the source would take
-            expected_s = self._usual_s or self._attempts.own_s() or policy.margin_s
-            return policy.margin_s + policy.factor * expected_s * (1 + tried.ahead)
-        return policy.margin_s + policy.factor * self._surprise * expected_s * (1 + tried.ahead)
 
     def _plan_local(self, request: Request) -> None:
         """Set the time at which the source begins its own run, if that could still meet the deadline."""
@@ -313,19 +245,18 @@ class Requests:
 
     # --- outcomes -----------------------------------------------------------------------------
 
-    def _came(self, request: Request, frame: Frame, parcel: Parcel, missing_ppm: int, drop_bp: int) -> None:
+    def _came(self, request: Request, attempt: int, whole: Whole) -> None:
         """A whole result: the outcome, unless the floor asks for a better one."""
-        result = Result(frame.attempt, parcel, missing_ppm, self._codings.accuracy(drop_bp))
+        result = Result(attempt, whole.parcel, whole.missing_ppm, self._codings.accuracy(whole.drop_bp))
         floor = None if self._codings.contract is None else self._codings.contract.min_accuracy
         value = -1.0 if result.accuracy is None else result.accuracy
         if floor is None or value >= floor - _ROUNDING:
             return self._succeed(request, result)
-        self._out.drop("below the floor", request.id, frame.attempt, predicted_accuracy=result.accuracy)
-        if request.spare is None or value > (request.spare.accuracy or -1.0):
-            request.spare = result
+        self._out.drop("below the floor", request.id, attempt, predicted_accuracy=result.accuracy)
+        request.keep(result)
         request.last_error = "too much was missing for the accuracy that was demanded"
-        if request.tries[frame.attempt].alive:
-            request.tries[frame.attempt].alive = False
+        if request.tries[attempt].alive:
+            request.tries[attempt].alive = False
             self._next(request, "below the floor")
         return None
 
@@ -333,12 +264,8 @@ class Requests:
         _, parcel, missing_ppm, accuracy = result
         tried = request.tries[result.attempt]
         tried.alive = False
-        took_s = self._out.now_s - tried.began_s
-        expected_s = tried.route.predicted_s * (1 + tried.ahead)
-        if tried.route.hosts and expected_s > 0 and result is not request.spare:
-            self._surprise = max(1.0, self._surprise + 0.2 * (min(took_s / expected_s, 10.0) - self._surprise))
-        if tried.route.hosts and result is not request.spare:
-            self._usual_s += (0.2 if self._usual_s else 1.0) * (took_s / (1 + tried.ahead) - self._usual_s)
+        if result is not request.spare:
+            self._patience.learn(tried, self._out.now_s)
         self._out.emit(
             "result",
             {"nbytes": parcel.nbytes, "missing_share": missing_ppm / 1e6, "predicted_s": tried.route.known_s,
@@ -368,5 +295,4 @@ class Requests:
             *((HOLD_TIMER,) if request.held_for is not None else ()),
         ):
             self._out.stop_timer(timer, request.id)
-        wanted = any(tried.alive for tried in request.tries)
-        self._attempts.end(request.id, still_wanted=wanted)
+        self._attempts.end(request.id, still_wanted=request.is_under_way)
