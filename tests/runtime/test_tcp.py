@@ -71,8 +71,7 @@ def test_a_connection_that_breaks_is_opened_again() -> None:
         async with ends() as (a, b, arrived):
             a.send("b", *task(1, 1000))
             await expect(arrived, "a", *task(1, 1000))
-            for inbound in list(b._inbound):
-                inbound.abort()
+            b._incoming.abort()
             await asyncio.sleep(0.3)
             a.send("b", *task(2, 1000))
             await expect(arrived, "a", *task(2, 1000))
@@ -129,7 +128,7 @@ def test_congestion_control_is_named() -> None:
         async with ends(congestion="reno") as (a, _, arrived):
             a.send("b", *task(1, 10))
             await asyncio.wait_for(arrived.get(), 10)
-            connection = a._peers["b"].connection
+            connection = a._peers["b"].outgoing.connection
             assert connection is not None
             sock = connection.get_extra_info("socket")
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"

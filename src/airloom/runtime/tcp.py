@@ -9,57 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from collections import deque
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
 from airloom.core.messages import Frame, Parcel
-from airloom.errors import MissingExtra, WireError
+from airloom.errors import WireError
 from airloom.runtime.motion import REAL, Motion
+from airloom.runtime.tcp_incoming import Incoming
+from airloom.runtime.tcp_outgoing import Outgoing
+from airloom.runtime.tcp_socket import choose_congestion
 from airloom.runtime.transport import Address, OnLink, OnMessage
 from airloom.wire.message import pack_message, unpack_message
 from airloom.wire.receiver import ReceiverLimits
-from airloom.wire.records import RecordReader, seal_message
 from airloom.wire.seal import LinkKey, Opener, Sealer
 from airloom.wire.sender import SenderLimits
 
-_PROOF_S = 5.0  # a connection that has proved no key by then is closed
-_MAX_CONNECTIONS = 256
-_REDIAL_S, _MAX_REDIAL_S = 0.05, 1.0
 _TELL_AFTER_S = 0.25
-_AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-
-# struct tcp_info of linux/tcp.h: byte offset and form of what we read.
-_TOTAL_RETRANS, _MIN_RTT_US, _DATA_SEGS_OUT, _DELIVERY_RATE = (100, "=I"), (148, "=I"), (156, "=I"), (160, "=Q")
-_TCP_INFO_BYTES = 256
-
-
-def choose_congestion(sock: socket.socket, name: str) -> None:
-    """Set the congestion control of `sock`; MissingExtra where this kernel does not let us have it."""
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
-    except OSError:
-        try:
-            available = _AVAILABLE.read_text().strip()
-        except OSError:
-            available = "unknown"
-        raise MissingExtra(
-            f"TCP congestion control {name!r} is not available (have: {available}): try `modprobe tcp_{name}`"
-        ) from None
 
 
 @dataclass(eq=False)
 class _Peer:
     name: str
-    address: Address
-    sealer: Sealer
-    opener: Opener
-    queue: deque[tuple[bytes | memoryview, ...]] = field(default_factory=deque)  # while there is no connection
-    queued: int = 0
-    connection: asyncio.Transport | None = None
-    task: asyncio.Task[None] | None = None
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    tag: int  # of the key that it seals with
+    outgoing: Outgoing
     tell: asyncio.TimerHandle | None = None
     told: tuple[float | None, float | None, float | None] | None = None
 
@@ -95,9 +67,7 @@ class TcpTransport:
         self._local: Address | None = None
         self._peers: dict[str, _Peer] = {}
         self._by_tag: dict[int, str] = {}
-        self._openers: dict[int, Opener] = {}
-        self._newest: dict[int, int] = {}
-        self._inbound: set[_Inbound] = set()
+        self._incoming = Incoming(self._arrived, self._count, message_bytes=self._message_bytes)
         self._counts = dict.fromkeys(
             (
                 "sent_first_bytes", "sent_repair_bytes", "sent_control_bytes",
@@ -123,26 +93,21 @@ class TcpTransport:
         except BaseException:
             listener.close()
             raise
-        self._server = await self._loop.create_server(lambda: _Inbound(self), sock=listener)
+        self._server = await self._loop.create_server(self._incoming.protocol, sock=listener)
         host, port = listener.getsockname()[:2]
         self._local = (host, port)
         for peer in self._peers.values():
-            peer.task = self._loop.create_task(self._dial(peer))
+            peer.outgoing.start(self._loop)
 
     async def close(self) -> None:
-        tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
-        for name in list(self._peers):
-            self.remove_peer(name)
-        for inbound in list(self._inbound):
-            inbound.abort()
+        tasks = [self._remove(name) for name in list(self._peers)]
+        self._incoming.abort()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Let the loop call connection_lost, so that no socket outlives us.
-        while self._inbound:
-            await asyncio.sleep(0)
+        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+        await self._incoming.wait_closed()
         self._loop = None
 
     def add_peer(
@@ -155,26 +120,29 @@ class TcpTransport:
         opener = Opener(recv_key)
         if opener.tag in self._by_tag:
             raise ValueError(f"the key of {peer} is that of {self._by_tag[opener.tag]}: each link needs its own")
-        added = self._peers[peer] = _Peer(peer, address, Sealer(send_key), opener)
-        self._by_tag[opener.tag], self._openers[opener.tag] = peer, opener
+        outgoing = Outgoing(
+            address, Sealer(send_key), congestion=self.congestion, queue_bytes=self._queue_bytes,
+            count=self._count, on_write=partial(self._wrote, peer),
+        )  # fmt: skip
+        self._peers[peer] = _Peer(peer, opener.tag, outgoing)
+        self._by_tag[opener.tag] = peer
+        self._incoming.expect(opener)
         if self._loop is not None and self._server is not None:
-            added.task = self._loop.create_task(self._dial(added))
+            outgoing.start(self._loop)
 
     def remove_peer(self, peer: str) -> None:
+        self._remove(peer)
+
+    def _remove(self, peer: str) -> asyncio.Task[None] | None:
+        """Forget `peer`; the task that ends with its connection, if there is one."""
         gone = self._peers.pop(peer, None)
         if gone is None:
-            return
-        tag = gone.opener.tag
-        for known in (self._by_tag, self._openers, self._newest):
-            known.pop(tag, None)
-        for inbound in [i for i in self._inbound if i.tag == tag]:
-            inbound.abort()
-        if gone.task is not None:
-            gone.task.cancel()
+            return None
+        del self._by_tag[gone.tag]
+        self._incoming.refuse(gone.tag)
         if gone.tell is not None:
             gone.tell.cancel()
-        if gone.connection is not None:
-            gone.connection.abort()
+        return gone.outgoing.close()
 
     def send(self, peer: str, frame: Frame, parcel: Parcel) -> None:
         parts = pack_message(frame, parcel)
@@ -185,16 +153,11 @@ class TcpTransport:
         if to is None or self._loop is None:
             self._count("drop_no_peer")
             return
-        held = to.queued if to.connection is None else to.connection.get_write_buffer_size()
-        if held + nbytes > self._queue_bytes:
+        if to.outgoing.held_bytes + nbytes > self._queue_bytes:
             self._count("drop_queue_full")
             return
         self._count("sent_messages")
-        if to.connection is None:
-            to.queue.append(parts)
-            to.queued += nbytes
-        else:
-            self._write(to, parts)
+        to.outgoing.send(parts, nbytes)
 
     def set_rate(self, peer: str, rate_bps: float | None) -> None:
         """TCP finds the rate by itself."""
@@ -203,86 +166,25 @@ class TcpTransport:
         """As `Transport` has it, but the bytes are those of the stream: the kernel adds headers and repeats."""
         return dict(self._counts)
 
-    # --- sending -------------------------------------------------------------------------------
-
-    def _write(self, to: _Peer, parts: tuple[bytes | memoryview, ...]) -> None:
-        assert to.connection is not None
-        assert self._loop is not None
-        sealed = seal_message(to.sealer, parts)
-        self._count("sent_first_bytes", len(sealed))
-        to.connection.write(sealed)
-        if self._on_link is not None and to.tell is None:
+    def _wrote(self, peer: str) -> None:
+        """A message was given to the connection to `peer`: its figures will have moved."""
+        to = self._peers.get(peer)
+        if to is not None and self._loop is not None and self._on_link is not None and to.tell is None:
             to.tell = self._loop.call_later(_TELL_AFTER_S * self._motion.slow, self._tell, to)
-
-    async def _dial(self, to: _Peer) -> None:
-        """Keep a connection to the peer for as long as it is one."""
-        assert self._loop is not None
-        pause_s = _REDIAL_S
-        while True:
-            try:
-                to.connection = await self._connect(to)
-            except OSError:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _MAX_REDIAL_S)
-                continue
-            pause_s = _REDIAL_S
-            while to.queue:
-                self._write(to, to.queue.popleft())
-            to.queued = 0
-            await to.lost.wait()
-            to.connection = None
-            self._count("drop_connection_lost")
-            await asyncio.sleep(pause_s)
-
-    async def _connect(self, to: _Peer) -> asyncio.Transport:
-        assert self._loop is not None
-        family = socket.getaddrinfo(*to.address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            choose_congestion(sock, self.congestion)
-            await self._loop.sock_connect(sock, to.address)
-            to.lost.clear()
-            transport, _ = await self._loop.create_connection(lambda: _Outbound(to.lost), sock=sock)
-        except BaseException:
-            sock.close()
-            raise
-        transport.set_write_buffer_limits(high=self._queue_bytes)
-        return transport
 
     def _tell(self, to: _Peer) -> None:
         """The kernel's own figures of the connection."""
         to.tell = None
-        sock = None if to.connection is None else to.connection.get_extra_info("socket")
-        if sock is None or self._on_link is None:
+        seen = to.outgoing.figures()
+        if seen is None or self._on_link is None:
             return
-        try:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        except OSError:
-            return
-
-        def read(place: tuple[int, str]) -> int:
-            offset, form = place
-            return int(struct.unpack_from(form, info, offset)[0]) if len(info) >= offset + 8 else 0
-
-        segments = read(_DATA_SEGS_OUT)
-        figures = (
-            8.0 * read(_DELIVERY_RATE) * self._motion.slow or None,
-            read(_MIN_RTT_US) * 0.5e-6 / self._motion.slow or None,
-            read(_TOTAL_RETRANS) / segments if segments else None,
-        )
+        slow = self._motion.slow
+        figures = (seen.rate_bps * slow or None, seen.rtt_s / 2 / slow or None, seen.loss)
         if figures != to.told:
             to.told = figures
             self._on_link(self.host, to.name, *figures)
 
-    # --- receiving -----------------------------------------------------------------------------
-
-    def reader(self) -> RecordReader:
-        """A reader for one more incoming stream."""
-        return RecordReader(self._openers, self._newest, message_bytes=self._message_bytes)
-
-    def arrived(self, tag: int | None, message: memoryview) -> None:
+    def _arrived(self, tag: int | None, message: memoryview) -> None:
         """A whole message came under the key of `tag`."""
         peer = None if tag is None else self._by_tag.get(tag)
         if peer is None or self._loop is None:
@@ -301,62 +203,3 @@ class TcpTransport:
 
     def _count(self, key: str, by: int = 1) -> None:
         self._counts[key] = self._counts.get(key, 0) + by
-
-
-class _Outbound(asyncio.Protocol):
-    """We only send here; whatever comes is not looked at."""
-
-    def __init__(self, lost: asyncio.Event) -> None:
-        self._lost = lost
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost.set()
-
-
-class _Inbound(asyncio.Protocol):
-    """One incoming connection, of a peer that has yet to prove itself."""
-
-    def __init__(self, owner: TcpTransport) -> None:
-        self._owner = owner
-        self._reader = owner.reader()
-        self._transport: asyncio.Transport | None = None
-        self._proof: asyncio.TimerHandle | None = None
-
-    @property
-    def tag(self) -> int | None:
-        return self._reader.tag
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if len(self._owner._inbound) >= _MAX_CONNECTIONS:
-            self._owner._count("drop_connections")
-            transport.abort()
-            return
-        self._owner._inbound.add(self)
-        self._proof = asyncio.get_running_loop().call_later(_PROOF_S, self._unproved)
-
-    def _unproved(self) -> None:
-        if self._reader.tag is None:
-            self._owner._count("drop_unproved")
-            self.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._owner._count("received_bytes", len(data))
-        try:
-            messages = self._reader.feed(data)
-        except WireError as error:
-            self._owner._count(f"drop_{error}")
-            self.abort()
-            return
-        for message in messages:
-            self._owner.arrived(self._reader.tag, message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._proof is not None:
-            self._proof.cancel()
-        self._owner._inbound.discard(self)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
