@@ -248,6 +248,10 @@ class Connections:
     def abort(self) -> None:
         """From another thread: whatever is being read breaks off."""
         self._over = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """From another thread: what is being read breaks off, what is asked for later does not."""
         for held in list(self._sockets.values()):
             with contextlib.suppress(OSError):  # closed already
                 held.shutdown(socket.SHUT_RDWR)

@@ -7,7 +7,7 @@ _LEAST_NBYTES = 1 << 15
 
 
 class Meter:
-    """Bytes over the seconds in which they came, round trips left out."""
+    """Bytes over the seconds in which they came: round trips are left out, and what the client does with them."""
 
     def __init__(self) -> None:
         self._nbytes, self._busy_s = 0, 0.0

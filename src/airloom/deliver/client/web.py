@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
+from airloom.deliver.client.ahead import ReadAhead
 from airloom.deliver.client.connection import Answer, Connections, origin_of
 from airloom.deliver.client.faults import Damaged, Interrupted, Refused
 from airloom.deliver.client.host import FolderHost, Host, signature_at
@@ -45,24 +45,27 @@ class WebBody:
 
     def __init__(self, answer: Answer, connections: Connections, meter: Meter, start: int, nbytes: int, url: str):
         self.start = start
-        self._answer, self._connections, self._meter, self._url = answer, connections, meter, url
+        self._answer, self._connections, self._url = answer, connections, url
         self._left = nbytes - start
-        self._since = time.monotonic()
+        self._ahead = ReadAhead(answer, self._left, meter)
 
     def readinto(self, into: memoryview) -> int:
-        data = self._answer.read(min(len(into), self._left) if self._left else 1)
-        if self._left == 0 and data:
-            raise Damaged(f"{self._url}: the host sends more bytes than the manifest names")
-        if self._left and not data:
+        if self._left == 0:
+            self._ahead.join()
+            if self._answer.read(1):
+                raise Damaged(f"{self._url}: the host sends more bytes than the manifest names")
+            return 0
+        count = self._ahead.readinto(into[: self._left])
+        if count == 0:
             raise Interrupted(f"{self._url}: the connection ended {self._left} bytes before the end")
-        self._left -= len(data)
-        now = time.monotonic()
-        self._meter.add(len(data), now - self._since)
-        self._since = now
-        into[: len(data)] = data
-        return len(data)
+        self._left -= count
+        return count
 
     def close(self) -> None:
+        self._ahead.stop()
+        if not self._ahead.ended and self._left:
+            self._connections.interrupt()
+        self._ahead.join()
         if self._left == 0 and not self._answer.finished:
             with contextlib.suppress(Interrupted):
                 self._answer.read(1)  # the end of a chunked body
