@@ -82,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
     from airloom.planner.inputs import load_profile
     from airloom.runtime.certs import host_certs
     from airloom.runtime.motion import Motion
-    from airloom.runtime.node import Node, NodeOptions, serve
+    from airloom.runtime.node import Node, NodeOptions
     from airloom.runtime.places import Address, data_address, parse_address
+    from airloom.runtime.serving import serve
 
     topology = load_topology(args.topology, result_returns=not args.result_stays)
     known = [device.id for device in topology.devices]

@@ -7,9 +7,6 @@ threads hand over to it. Time is CLOCK_MONOTONIC, in slow motion as many times s
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -65,11 +62,9 @@ from airloom.runtime.node_options import NodeOptions, make_transport
 from airloom.runtime.node_status import metrics_of, outgoing_links, status_of
 from airloom.runtime.places import data_address
 from airloom.runtime.timers import Timers
-from airloom.runtime.tracefile import TraceWriter
+from airloom.runtime.tracing import Tracing
 from airloom.runtime.transport import Transport
 from airloom.wire.splitcost import decode_ask, decode_split_cost, encode_ask, encode_split_cost, is_ask
-
-_TRACE_FLUSH_S = 0.5
 
 
 class Node:
@@ -100,9 +95,9 @@ class Node:
     ) -> None:
         self.config, self.options = config, options or NodeOptions()
         self.id = config.device
-        self._on_trace = on_trace or (lambda event: None)
         self._on_peer = on_peer or (lambda peer, up: None)
         self.counters: Counter[str] = Counter()
+        self._trace = Tracing(self.counters, on_trace)
         self.host = Host(config)
         self.motion = Motion(self.options.slow)
         self.compute = Compute(
@@ -111,9 +106,7 @@ class Node:
         self.control = Control(self.id, config.topology, certs, self, counters=self.counters)
         self.transport: Transport | None = None
         self._metrics: MetricsServer | None = None
-        self._trace: TraceWriter | None = None
         self._timers = Timers(lambda key: self.handle(TimerFired(key)), self.motion)
-        self._flush: asyncio.TimerHandle | None = None
         self.began_s = time.monotonic()
         self.links = outgoing_links(config)
         self.stopped = asyncio.Event()
@@ -137,8 +130,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         try:
             if self.options.trace is not None:
-                self._trace = TraceWriter(self.options.trace, self.id, now_s=self.motion.now_s())
-                self._flush_trace()
+                self._trace.open(self.options.trace, self.id, now_s=self.motion.now_s())
             self.transport = make_transport(
                 self.options, self.config.own, self.on_message, self.on_link,
                 self.host.repair.allow if self.host.repair.is_needed else None, self.motion,
@@ -170,11 +162,7 @@ class Node:
         if self._metrics is not None:
             await self._metrics.close()
         await asyncio.to_thread(self.compute.close)
-        if self._flush is not None:
-            self._flush.cancel()
-        if self._trace is not None:
-            self._trace.close()
-            self._trace = None
+        self._trace.close()
 
     @property
     def metrics_port(self) -> int | None:
@@ -235,22 +223,11 @@ class Node:
                 self._carry_out[type(effect)](effect)
         for effect in effects:
             if type(effect) is Emit:
-                self._emit(effect)
+                self._trace.emit(effect.event)
 
     def _send_frame(self, effect: SendFrame) -> None:
         assert self.transport is not None
         self.transport.send(effect.dst, effect.frame, effect.parcel)
-
-    def _emit(self, effect: Emit) -> None:
-        self.counters[f"event_{effect.event.kind}"] += 1
-        if self._trace is not None:
-            self._trace.write(effect.event)
-        self._on_trace(effect.event)
-
-    def _flush_trace(self) -> None:
-        if self._trace is not None:
-            self._trace.flush()
-            self._flush = self._loop.call_later(_TRACE_FLUSH_S, self._flush_trace)
 
     # --- from the transport -------------------------------------------------------------------------
 
@@ -327,31 +304,4 @@ class Node:
         return status_of(self)
 
 
-async def serve(node: Node, *, until_eof_of: int | None = None, ready: Callable[[], None] | None = None) -> None:
-    """Start `node`, say that it is ready, run it until SIGTERM, SIGINT, a shut-down command, or the end
-    of the pipe `until_eof_of`.
-    """
-    await node.start()
-    if ready is not None:
-        ready()
-    loop = asyncio.get_running_loop()
-
-    def read_pipe(fd: int) -> None:
-        if not os.read(fd, 4096):
-            loop.remove_reader(fd)
-            node.stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.stopped.set)
-    if until_eof_of is not None:
-        loop.add_reader(until_eof_of, read_pipe, until_eof_of)
-    with contextlib.suppress(asyncio.CancelledError):
-        try:
-            await node.stopped.wait()
-        finally:
-            if until_eof_of is not None:
-                loop.remove_reader(until_eof_of)
-            await node.close()
-
-
-__all__ = ["Node", "NodeOptions", "serve"]
+__all__ = ["Node", "NodeOptions"]
