@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from airloom.errors import ConfigError
+
 HELP = "make the keys that a progressive model is signed with"
 EPILOG = """\
 examples:
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from airloom.cli.terminal import emit_json
     from airloom.deliver.signing import fingerprint, make_keys, public_text, read_public_key
 
+    if not args.show and args.out.suffix in (".key", ".pub"):
+        raise ConfigError(f"name it without {args.out.suffix}: {args.out.stem}", where=str(args.out))
     private, public = (None, args.out) if args.show else make_keys(args.out)
     key = read_public_key(public)
     if args.json:

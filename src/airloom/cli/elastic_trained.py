@@ -63,8 +63,9 @@ def show(args: argparse.Namespace, model: Any, trained: TrainedElastic, recipe: 
         rows.append([depth, format_percent(left_out / whole), format_percent(frequency), shown])
     print(table(rows, ["blocks", "weights", "trained", "test loss" if recipe.loss == "mse" else "top-1"], "r"))
     last = trained.history[-1]
+    epochs = f"{len(trained.history)} epoch{'s' * (len(trained.history) != 1)}"
     print(
-        f"loss {last.loss:.4g} after {len(trained.history)} epochs; {trained.step_s * 1e3:.0f} ms a step, "
+        f"loss {last.loss:.4g} after {epochs}; {trained.step_s * 1e3:.0f} ms a step, "
         f"which ran {format_percent(share)} of the blocks"
     )
     print(f"wrote {out}")

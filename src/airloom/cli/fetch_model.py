@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--accuracy", metavar="SHARE", help="the fewest bytes that are as accurate: 90%%")
     wanted.add_argument("--max-size", metavar="SIZE", help="the best within so many bytes: 500 KiB")
     wanted.add_argument("--max-macs", type=float, metavar="NUMBER", help="of one answer, multiply-accumulates: 40e6")
-    wanted.add_argument("--depth", type=int, metavar="N", help="this number of blocks, or of trees")
+    wanted.add_argument("--depth", type=int, metavar="N", help="this number of blocks, or of groups of trees")
     wanted.add_argument("--precision", metavar="NAME", help="fp32, fp16, int8, bits-4, -6, -8, -12, -16")
     trust = parser.add_argument_group("trust")
     trust.add_argument("--public-key", metavar="KEY", help="the publisher's: a file, or ed25519:...")
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     deadline_s = None if args.deadline is None else parse_seconds(args.deadline, where="--deadline")
     rate_bps = None if args.rate is None else parse_rate(args.rate, where="--rate")
     options, token = _options(args), _token(args.token_file)
+    if args.out is not None:
+        _check_out(args.out)
     samples = None
     if args.check is not None:
         from airloom.cli.inputs import read_labelled
@@ -116,13 +118,18 @@ def _waited(model: ProgressiveModel) -> Configuration:
 
 def _options(args: argparse.Namespace) -> FetchOptions:
     from airloom.deliver.client.options import FetchOptions
+    from airloom.files import read_bytes
     from airloom.units import parse_bytes, parse_seconds
 
+    if args.ca is not None:
+        read_bytes(args.ca)  # also where the address is http://, and nobody would miss it
     given: dict[str, Any] = {"cache": args.cache, "ca": args.ca, "allow_rollback": args.allow_rollback}
     if args.cache_size is not None:
         given["cache_nbytes"] = parse_bytes(args.cache_size, where="--cache-size")
     if args.stall is not None:
         given["stall_timeout_s"] = parse_seconds(args.stall, where="--stall")
+        if not given["stall_timeout_s"]:
+            raise ConfigError("a time without a byte is above 0", where="--stall")
     if args.patience is not None:
         given["patience_s"] = parse_seconds(args.patience, where="--patience")
     return FetchOptions(**given)
@@ -156,10 +163,25 @@ def _accuracy(model: ProgressiveModel, inputs: Any, labels: Any) -> float:
     return accuracy(call, inputs, labels, batch=batch)
 
 
+def _check_out(folder: Path) -> None:
+    """Refuse what cannot be written to before anything is fetched.
+
+    Raises:
+        ConfigError: a file, or a folder with something else in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a folder", where="--out")
+    if (folder / "manifest.json").exists():
+        raise ConfigError(f"{folder} has a packed model in it: name another folder", where="--out")
+
+
 def _write(model: ProgressiveModel, folder: Path) -> None:
     from airloom.deliver.export import write_captured
 
-    write_captured(model, folder)
+    try:
+        write_captured(model, folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}: name another folder (--out)", where=str(folder)) from None
 
 
 class _Shown:
@@ -171,6 +193,7 @@ class _Shown:
         self._stream = sys.stderr
         self._quiet, self._live = quiet, self._stream.isatty() and not quiet
         self._at_s = -1.0
+        self._before_nbytes = 0  # the manifest's, which the target does not count
 
     def event(self, event: FetchEvent) -> None:
         """Show it, at most ten times a second."""
@@ -184,12 +207,15 @@ class _Shown:
         if not self._live or (event.kind == "bytes" and event.at_s - self._at_s < 0.1):
             return
         self._at_s = event.at_s
+        if event.kind == "target":
+            self._before_nbytes = event.fetched_nbytes
         arrived = format_bytes(event.fetched_nbytes)
+        whole = format_bytes(max(event.fetched_nbytes, self._before_nbytes + event.needed_nbytes))
         runs = (
             "nothing runs yet" if event.configuration is None or event.kind == "target" else _row(event.configuration)
         )
         if event.kind in ("bytes", "usable", "done"):
-            self._stream.write(f"\r\x1b[2K{arrived} of {format_bytes(event.needed_nbytes)}  {runs}"[:200])
+            self._stream.write(f"\r\x1b[2K{arrived} of {whole}  {runs}"[:200])
             self._stream.flush()
 
     def clear(self) -> None:
@@ -203,11 +229,12 @@ class _Shown:
         print("airloom: what has arrived is kept: the same command goes on from there", file=self._stream)
 
 
-def _row(configuration: Configuration) -> str:
+def _row(configuration: Configuration, part: str = "block") -> str:
     from airloom.units import format_percent
 
     known = "" if configuration.accuracy is None else f", {format_percent(configuration.accuracy)} accurate"
-    return f"{configuration.depth} blocks in {configuration.precision}{known}"
+    parts = f"{part}{'s' * (configuration.depth != 1)}{' of trees' * (part == 'group')}"
+    return f"{configuration.depth} {parts} in {configuration.precision}{known}"
 
 
 def _ready_s(model: ProgressiveModel, last: bool) -> float | None:
@@ -221,7 +248,7 @@ def _print(
     from airloom.units import format_bytes, format_percent, format_rate, format_seconds
 
     best = max(model.manifest.configurations, key=lambda c: c.nbytes)
-    row = _row(reached) if model.manifest.architecture.kind != "trees" else _row(reached).replace("blocks", "trees")
+    row = _row(reached, "group" if model.manifest.architecture.kind == "trees" else "block")
     share = format_percent(reached.nbytes / best.nbytes)
     print(f"{model.manifest.model}: {row}, {format_bytes(reached.nbytes)} ({share} of the whole)")
     at = f" at {format_rate(model.rate_bps)}" if model.rate_bps else ""

@@ -10,7 +10,7 @@ EPILOG = """\
 examples:
   airloom serve-model resnet56
   airloom serve-model resnet56 trees --host 0.0.0.0 --port 8443 --cert certs/mec.pem --key certs/mec.key \\
-      --tokens tokens --public-key key.pub.pem
+      --tokens tokens --public-key publisher.pub
 
 FOLDER is what `airloom elastic pack` wrote; `airloom fetch-model` fetches from here. A folder whose manifest changes
 is read again while the server runs. SIGTERM and Ctrl-C end it once what is under way is done.
@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=Path, metavar="FILE", help="let in only these bearer tokens: a line `NAME TOKEN` each"
     )
     parser.add_argument("--open", action="store_true", help="let everybody in beyond this machine")
-    parser.add_argument(
-        "--public-key", metavar="KEY", help="serve only what this key signed: ed25519:... or a PEM file"
-    )
+    parser.add_argument("--public-key", metavar="KEY", help="serve only what this key signed: a file, or ed25519:...")
     parser.add_argument(
         "--assume-rate",
         default="10 Mbit/s",

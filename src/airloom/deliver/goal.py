@@ -50,11 +50,21 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
             if self.depth in (None, c.depth) and self.precision in (None, c.precision)
         )
         if not rows:
-            asked = f"{'any' if self.depth is None else self.depth}/{self.precision or 'any'}"
-            names = [c.name for c in manifest.configurations]
-            shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-            raise ConfigError(f"{manifest.model} has no configuration {asked}: there are {shown}")
+            raise ConfigError(self._none(manifest))
         return msgspec.structs.replace(manifest, configurations=rows)
+
+    def _none(self, manifest: Manifest) -> str:
+        """Which of depth and precision `manifest` has not, and what it has."""
+        depths = list(dict.fromkeys(sorted(c.depth for c in manifest.configurations)))
+        precisions = list(dict.fromkeys(c.precision for c in manifest.configurations))
+        if self.depth is not None and self.depth not in depths:
+            asked, names = f"depth {self.depth}", [str(depth) for depth in depths]
+        elif self.precision is not None and self.precision not in precisions:
+            asked, names = f"precision {self.precision!r}", precisions
+        else:
+            asked, names = f"configuration {self.depth}/{self.precision}", [c.name for c in manifest.configurations]
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        return f"{manifest.model} has no {asked}: it has {shown}"
 
     def demand(self, have: frozenset[int], *, now_s: float, rate_bps: float | None) -> Demand:
         """As the planner takes it.

@@ -196,7 +196,7 @@ def _limits(table: Lookup, demand: Demand, nbytes: NDArray[np.float64]) -> list[
         limits.append(_Limit("max_nbytes", nbytes, demand.max_nbytes, format_bytes))
     if demand.max_macs is not None:
         _counted(table)
-        limits.append(_Limit("max_macs", table.macs, demand.max_macs, lambda macs: f"{macs:.4g} MACs"))
+        limits.append(_Limit("max_macs", table.macs, demand.max_macs, lambda macs: f"{macs:,.0f} MACs"))
     if demand.max_latency_s is not None:
         _timed(table)
         limits.append(_Limit("max_latency_s", latency, demand.max_latency_s, format_seconds))

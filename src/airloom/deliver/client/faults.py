@@ -53,6 +53,6 @@ def disk_fault(error: OSError, folder: Path, nbytes: int) -> Exception:
         return DiskFull(
             f"{folder}: {reason}, {nbytes} more bytes are needed: free some, or name another folder (--cache)"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
         return ConfigError(f"cannot write: {error.strerror}: name another folder (--cache)", where=str(folder))
     return DeliveryError(f"{folder}: {error.strerror or error}")

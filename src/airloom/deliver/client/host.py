@@ -116,6 +116,8 @@ class FolderHost:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise ConfigError("no such folder: name a URL, or the folder that has manifest.json", where=str(folder))
+        if not (folder / "manifest.json").exists():
+            raise ConfigError("no manifest.json in it: name a folder of `airloom elastic pack`", where=str(folder))
         self._folder = folder.resolve()
         self.address = str(self._folder)
 

@@ -228,7 +228,8 @@ def _open_below(root: Handle, folder: Path, name: str) -> Handle:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         handle = Handle(os.open(last, flags, dir_fd=handle.fd))
     except FileNotFoundError:
-        raise MissingFile("no such file: pack the model again", where=str(folder / name)) from None
+        why = "is this a folder of `airloom elastic pack`?" if name == "manifest.json" else "pack the model again"
+        raise MissingFile(f"no such file: {why}", where=str(folder / name)) from None
     except OSError as error:
         raise ConfigError(f"cannot serve it (a symbolic link?): {error.strerror}", where=str(folder / name)) from None
     if not stat.S_ISREG(os.fstat(handle.fd).st_mode):

@@ -71,6 +71,8 @@ def check_settings(settings: ServerSettings) -> None:
     for name in ("cache_nbytes", "max_connections", "max_transfers", "max_transfers_per_client"):
         if getattr(settings, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-').replace('nbytes', 'size')} must be at least 1")
+    if settings.tokens is not None and settings.open_to_all:
+        raise ConfigError("--tokens lets in some and --open everybody: leave one out")
     if is_loopback(settings.host):
         return
     if settings.tokens is None and not settings.open_to_all:

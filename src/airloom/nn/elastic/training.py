@@ -160,7 +160,8 @@ class _Run:
         self.teacher, self.gradients = teacher, Gradients(model, recipe, teacher)
         arrays, labels = fitting_samples(model, arrays, labels, recipe, device, where)
         if len(labels) < recipe.batch:
-            raise ConfigError(f"{len(labels)} samples, and a batch has {recipe.batch}: give more", where=where)
+            few = f"{len(labels)} sample{'s' * (len(labels) != 1)}"
+            raise ConfigError(f"{few}, and a batch has {recipe.batch}: give more, or a smaller --batch", where=where)
         if recipe.augment != "none" and not any(is_pictures(array) for array in arrays):
             raise ConfigError(f"{recipe.augment} is for uint8 pictures [N, C, H, W]: there are none", where=where)
         self.samples = len(labels)

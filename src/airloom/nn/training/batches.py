@@ -76,7 +76,8 @@ class Batches(Deal):
         classes = graph.tensors[graph.outputs[0]].shape[-1] if spec.loss == "cross_entropy" else 0
         labels = checked_labels(labels, spec, classes, where)
         if len(labels) < size:
-            raise ConfigError(f"{len(labels)} samples, and a batch has {size}: give more", where=where)
+            few = f"{len(labels)} sample{'s' * (len(labels) != 1)}"
+            raise ConfigError(f"{few}, and a batch has {size}: give more, or a smaller --batch", where=where)
         super().__init__(arrays, labels, size, seed=seed)
 
 
