@@ -284,13 +284,16 @@ class MessageReceiver:
 
     def poll(self, now_s: float) -> Report | None:
         """The next report to send, or None until `next_time`."""
-        for message in self._inbox.silent(now_s):
-            self._drop("silent")
-            self._finish(message, now_s)
+        if self._inbox.active:
+            for message in self._inbox.silent(now_s):
+                self._drop("silent")
+                self._finish(message, now_s)
         return self._reports.poll(self._inbox.active.values(), now_s)
 
     def next_time(self) -> float:
         """When `poll` may have something to give."""
+        if not self._inbox.active:
+            return self._reports.next_s
         return min(self._reports.next_s, self._inbox.silent_s)
 
     def rate_bps(self, now_s: float) -> float | None:
