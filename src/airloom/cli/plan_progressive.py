@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airloom.core.delivery_plan import Aim, DeliveryAsked
 
-#: Options of other plans that say nothing about this one, by their attribute, with the value that stands for none.
+#: Options of other plans that say nothing about this one, by their attribute, with their default values.
 _OTHERS: dict[str, tuple[str, object]] = {
     "dry_run": ("--dry-run", None), "train": ("--train", None), "previous": ("--from", None),
     "parameters_to": ("--parameters-to", None), "route": ("--route", None), "tolerance": ("--tolerance", None),
     "solver": ("--solver", None), "no_result_back": ("--no-result-back", False), "no_framing": ("--no-framing", False),
     "require": ("--require", []),
+    "amortise": ("--amortise", 1), "labels": ("--labels", "0"), "runner_ups": ("--runner-ups", 3),
+    "every": ("--every", 1), "parameters_from": ("--parameters-from", "stages"),
+    "parameters_stay": ("--parameters-stay", False),
 }  # fmt: skip
 #: Options that are of this plan alone.
 _OWN = {
