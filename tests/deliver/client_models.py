@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from airloom.core.depth import DepthOrder
 from airloom.core.progressive import STATISTICS, Architecture, Configuration, Manifest, Part, encodings_of
-from airloom.deliver.artifact import EncodedChunk, describe_chunks, write_artifact
+from airloom.deliver.artifact import EncodedChunk, describe_chunks, describe_file, write_artifact
 from airloom.deliver.signing import public_text
 from airloom.wire.weights import chunk_labels, encode_part
 
@@ -22,7 +22,7 @@ PUBLIC = public_text(KEY.public_key())
 
 
 def write_weights(
-    folder, *, name="tiny", blocks=3, rows=64, precisions=("fp32", "bits-4", "bits-6"), seed=0, released=0
+    folder, *, name="tiny", blocks=3, rows=64, precisions=("fp32", "bits-4", "bits-6"), seed=0, released=0, file=b""
 ):
     """A model of real chunks: a base and `blocks` blocks of `rows` x 64 weights, statistics at each depth."""
     rng = np.random.default_rng(seed)
@@ -55,7 +55,9 @@ def write_weights(
                 )
             )  # fmt: skip
     manifest = msgspec.structs.replace(bare, configurations=tuple(sorted(found, key=lambda c: c.nbytes)))
-    write_artifact(folder, manifest, chunks, KEY)
+    if file:
+        manifest = msgspec.structs.replace(manifest, architecture=describe_file(manifest.architecture, file))
+    write_artifact(folder, manifest, chunks, KEY, architecture_file=file)
     return manifest
 
 
@@ -63,7 +65,7 @@ class SumRunner:
     """Runs nothing: says at which depth it is, and the sum of its weights."""
 
     def __init__(self, manifest, data=None):
-        self.settled = 0
+        self.settled, self.data = 0, data
 
     def prepare(self, depth, arrays):
         total = sum(float(np.sum(a, dtype=np.float64)) for a in arrays.values())
@@ -97,6 +99,7 @@ class Host:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else a head and its body are 40 ms apart
 
             def log_message(self, *_):
                 pass

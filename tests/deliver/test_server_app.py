@@ -5,6 +5,7 @@ import shutil
 import time
 
 import pytest
+from client_models import write_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from server_models import ask, write_model
@@ -131,6 +132,29 @@ def test_a_plan_is_the_choice_and_its_stream(app, folder, manifest):
     assert (stream.status, stream.body) == (200, files)
     assert len(files) == found["nbytes"]
     assert stream.headers["airloom-chunks"] == write_ranges(chunk["index"] for chunk in found["chunks"])
+
+
+def test_the_manifest_comes_with_the_rate_that_a_plan_would_take(app, folder, manifest):
+    told = ask(app, "GET", f"{BASE}/manifest.json").headers["airloom-rate"]
+    planned = ask(app, "POST", f"{BASE}/plan", body=b'{"deadline_s": 9}').json
+    assert float(told) == planned["rate_bps"]
+    assert "airloom-rate" not in ask(app, "GET", f"{BASE}/manifest.sig").headers
+
+
+def test_a_stream_may_begin_with_the_architecture(tmp_path):
+    file = b"{}" * 99
+    manifest = write_weights(tmp_path / "tiny", file=file)
+    app = serving(tmp_path / "tiny").app
+    query = "configuration=1/fp32&have="
+    bare = ask(app, "GET", f"{BASE}/stream", query=query)
+    both = ask(app, "GET", f"{BASE}/stream", query=f"{query}&include=architecture")
+    assert both.body == file + bare.body
+    assert both.headers["etag"] != bare.headers["etag"]
+    assert both.headers["airloom-chunks"] == bare.headers["airloom-chunks"]
+    whole = {"Range": f"bytes={len(file)}-", "If-Range": both.headers["etag"]}
+    assert ask(app, "GET", f"{BASE}/stream", query=f"{query}&include=architecture", headers=whole).body == bare.body
+    assert "only architecture" in ask(app, "GET", f"{BASE}/stream", query=f"{query}&include=all").error
+    assert manifest.architecture.nbytes == len(file)
 
 
 def test_a_stream_is_what_the_client_works_out(app, folder, manifest):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import msgspec
 
 from airloom.core.progressive import Configuration, Manifest
@@ -11,6 +13,27 @@ from airloom.errors import ConfigError
 from airloom.planner.delivery import Demand, NoConfiguration, choose
 
 _NO_RATE_BPS = 1e-3
+
+
+class Wait(NamedTuple):
+    """What passes besides the time that chunks' bytes take: see `planner.delivery.Demand`."""
+
+    overhead_s: float
+    chunk_s: float
+
+
+def waits(host: Host, rate_bps: float | None, architecture_nbytes: int) -> Wait:
+    """Round trips from now on, and the architecture's file.
+
+    Our server sends all in one answer; a static host is asked for each file.
+
+    Args:
+        architecture_nbytes: of its file, where that is yet to come; else 0.
+    """
+    file_s = 8 * architecture_nbytes / rate_bps if rate_bps else 0.0
+    if host.streams:
+        return Wait(host.rtt_s + file_s, 0.0)
+    return Wait(file_s + (host.rtt_s if architecture_nbytes else 0.0), host.rtt_s)
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,15 +89,18 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
         shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
         return f"{manifest.model} has no {asked}: it has {shown}"
 
-    def demand(self, have: frozenset[int], *, now_s: float, rate_bps: float | None) -> Demand:
-        """As the planner takes it.
+    def demand(self, have: frozenset[int], *, now_s: float, rate_bps: float | None, wait: Wait | None = None) -> Demand:
+        """As the planner takes it; `wait` counts where the program states no `overhead_s`.
 
         Raises:
             ConfigError: a limit that makes no sense.
         """
         left_s = None if self.deadline_s is None else max(0.0, self.deadline_s - (now_s - self.asked_s))
         try:
-            return Demand(deadline_s=left_s, rate_bps=rate_bps, have=have, **self.limits)  # type: ignore[arg-type]
+            limits: dict[str, Any] = dict(self.limits)
+            if wait is not None and not limits.keys() & {"overhead_s", "chunk_s"}:
+                limits |= wait._asdict()
+            return Demand(deadline_s=left_s, rate_bps=rate_bps, have=have, **limits)
         except TypeError as error:
             raise ConfigError(f"what a model is asked for: {error}") from None
 
@@ -102,47 +128,47 @@ def chosen(
     have: frozenset[int],
     *,
     now_s: float,
-    rate_bps: float | None,
+    architecture_nbytes: int = 0,
 ) -> Configuration | None:
     """The configuration to aim at; None where nobody knows the link's rate yet.
 
     Args:
-        rate_bps: as measured so far.
+        architecture_nbytes: of its file, where that is yet to come; else 0.
 
     Raises:
         NoConfiguration, ConfigError: none will do.
         Refused, Interrupted: the server does not answer.
     """
     rows = goal.among(manifest)
-    if goal.needs_rate and goal.depth is None and goal.precision is None and host.streams:
-        return _planned(goal, manifest, digest, host, have, now_s=now_s, rate_bps=rate_bps)
+    rate_bps = known_rate_bps(goal, host)
+    wait = waits(host, rate_bps, architecture_nbytes)
+    if goal.deadline_s is not None and rate_bps is None and rows is manifest and host.streams:
+        # One round trip more: this question.
+        wait = wait._replace(overhead_s=wait.overhead_s + host.rtt_s)
+        return _planned(goal.demand(have, now_s=now_s, rate_bps=None, wait=wait), manifest, digest, host)
     if host.offline and goal.deadline_s is not None:
         # Nothing comes before any deadline.
         return here(goal, rows, have)
-    rate = goal.rate_bps if goal.rate_bps is not None else rate_bps
-    if goal.deadline_s is not None and rate is None:
+    if goal.deadline_s is not None and rate_bps is None:
         return None
-    return choose(rows, goal.demand(have, now_s=now_s, rate_bps=rate)).configuration
+    return choose(rows, goal.demand(have, now_s=now_s, rate_bps=rate_bps, wait=wait)).configuration
 
 
-def _planned(
-    goal: Goal,
-    manifest: Manifest,
-    digest: str,
-    host: Host,
-    have: frozenset[int],
-    *,
-    now_s: float,
-    rate_bps: float | None,
-) -> Configuration:
-    """What the server chooses, which knows how fast others' links and ours have been."""
-    demand = goal.demand(have, now_s=now_s, rate_bps=rate_bps)
+def known_rate_bps(goal: Goal, host: Host) -> float | None:
+    """The link's rate: as the program states it, else as measured here, else as our server knows it."""
+    if goal.rate_bps is not None:
+        return goal.rate_bps
+    return host.rate_bps if host.rate_bps is not None else host.told_bps
+
+
+def _planned(demand: Demand, manifest: Manifest, digest: str, host: Host) -> Configuration:
+    """What our server chooses, where it has not said how fast the link is."""
     asked = {
         name: value
         for name, value in msgspec.structs.asdict(demand).items()
-        if value is not None and name != "have" and not (name == "overhead_s" and not value)
+        if value is not None and name != "have" and not (name in ("overhead_s", "chunk_s") and not value)
     }
-    answer = host.plan({**asked, "have": sorted(have), "manifest": digest})
+    answer = host.plan({**asked, "have": sorted(demand.have), "manifest": digest})
     name = answer.get("configuration")
     for configuration in manifest.configurations:
         if configuration.name == name:

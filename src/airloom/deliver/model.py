@@ -60,7 +60,7 @@ class ProgressiveModel:
         )  # fmt: skip
         self._journal = Journal(began_s, on_event, lambda: fetcher.fetched_nbytes)
         self._running = Running(trusted.manifest)
-        self._status = Status(trusted.manifest.model, goal, aimed(goal, trusted, host, fetcher.held()), stop)
+        self._status = Status(trusted.manifest.model, goal, aimed(goal, trusted, host, fetcher), stop)
         self._worker = Worker(host, trusted, fetcher, cache, self._running, self._status, self._journal)
         self._journal.tell("manifest", text=trusted.note)
         self._worker.start()
@@ -237,7 +237,7 @@ class ProgressiveModel:
             deadline_s=deadline_s, rate_bps=rate_bps, depth=depth, precision=precision, limits=limits,
             asked_s=time.monotonic(),
         )  # fmt: skip
-        target = aimed(goal, self._trusted, self._host, self._fetcher.held())
+        target = aimed(goal, self._trusted, self._host, self._fetcher)
         self._status.aim(goal, target)
         return target
 

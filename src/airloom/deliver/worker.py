@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 
 from airloom.core.progressive import Configuration
 from airloom.deliver.client.cache import Cache
@@ -13,25 +14,28 @@ from airloom.deliver.client.fetcher import Fetcher, Stopped
 from airloom.deliver.client.host import Host
 from airloom.deliver.client.leases import Lease
 from airloom.deliver.client.trust import Trusted
-from airloom.deliver.goal import Goal, chosen, here, smallest
+from airloom.deliver.goal import Goal, chosen, here, known_rate_bps, smallest, waits
 from airloom.deliver.journal import Journal
 from airloom.deliver.running import Running
 from airloom.deliver.status import Status, Task
 from airloom.errors import AirloomError
-from airloom.planner.delivery import upgrade_path
+from airloom.planner.delivery import arrival, upgrade_path
 
 #: Between two chunks, while something runs.
 _BREATH_S = 2e-4
 
 
-def aimed(goal: Goal, trusted: Trusted, host: Host, have: frozenset[int]) -> Configuration:
+def aimed(goal: Goal, trusted: Trusted, host: Host, fetcher: Fetcher) -> Configuration:
     """The target of a goal, as far as it is known now: with a rate that is yet to be measured, the smallest.
 
     Raises:
         UserError: no configuration will do.
     """
     manifest = trusted.manifest
-    found = chosen(goal, manifest, trusted.digest, host, have, now_s=time.monotonic(), rate_bps=host.rate_bps)
+    found = chosen(
+        goal, manifest, trusted.digest, host, fetcher.held(), now_s=time.monotonic(),
+        architecture_nbytes=fetcher.architecture_nbytes,
+    )  # fmt: skip
     return found or smallest(goal.among(manifest))
 
 
@@ -119,7 +123,6 @@ class Worker:
         with contextlib.suppress(AirloomError):  # too late for anything better: what came is what there is
             return chosen(
                 goal, self._manifest, self._trusted.digest, self._host, have, now_s=time.monotonic(),
-                rate_bps=self._host.rate_bps,
             )  # fmt: skip
         return None
 
@@ -128,7 +131,7 @@ class Worker:
         manifest, running = self._manifest, self._running
         with running.lock:
             have = self._fetcher.held() | running.arrived.loaded((target,))
-            path = upgrade_path(manifest, have, target, spare_nbytes=self._spare_nbytes(target, goal, have))
+            path = self._path(target, goal, have)
             loaded = running.arrived.loaded(path)
         needs = {k for configuration in path for k in manifest.chunks_of(configuration)}
         if self._cache is not None and self._lease is not None:
@@ -142,9 +145,9 @@ class Worker:
             cached_nbytes=sum(manifest.chunks[k].nbytes for k in needs & held),
         )
         self._journal.tell("target", configuration=target)
-        self._begin_building()
+        comes_along = self._begin_building(path)
         position = self._pass(path, 0)
-        for index, data in self._fetcher.bring(loaded, path):
+        for index, data in self._fetcher.bring(loaded, path, running.build if comes_along else None):
             running.add(index, data)
             del data
             position = self._pass(path, position)
@@ -152,22 +155,38 @@ class Worker:
                 # Calls that go on meanwhile get the interpreter back: what is decoded in between takes little of it.
                 time.sleep(_BREATH_S)
 
-    def _spare_nbytes(self, target: Configuration, goal: Goal, have: frozenset[int]) -> int | None:
-        """Bytes that the deadline leaves besides those of the target; None without one."""
-        rate_bps = goal.rate_bps or self._host.rate_bps
+    def _path(self, target: Configuration, goal: Goal, have: frozenset[int]) -> tuple[Configuration, ...]:
+        """What to pass on the way: what the target has no use for only as far as the deadline leaves time for it."""
+        manifest, rate_bps = self._manifest, known_rate_bps(goal, self._host)
         if goal.deadline_s is None or rate_bps is None:
-            return None
-        left_s = goal.asked_s + goal.deadline_s - time.monotonic()
-        return max(0, int(min(left_s * rate_bps / 8, 2.0**62)) - self._manifest.nbytes_of(target, have))
+            return upgrade_path(manifest, have, target)
 
-    def _begin_building(self) -> None:
-        """Have the network built while its weights arrive."""
-        if self._running.wants_architecture:
-            described = self._manifest.architecture
-            data = None
-            if described.file:
-                data = bytes(self._fetcher.file(described.file, described.nbytes, described.sha256))
-            self._running.build(data)
+        wait = waits(self._host, rate_bps, self._fetcher.architecture_nbytes)
+
+        def takes_s(indices: Iterable[int]) -> float:
+            chunks = [manifest.chunks[k] for k in indices]
+            return sum(8 * chunk.nbytes / rate_bps + wait.chunk_s for chunk in chunks)
+
+        left_s = goal.asked_s + goal.deadline_s - time.monotonic() - wait.overhead_s
+        spare_s = left_s - takes_s(set(manifest.chunks_of(target)) - have)
+        spare_nbytes = max(0, int(min(spare_s * rate_bps / 8, 2.0**62)))
+        path = upgrade_path(manifest, have, target, spare_nbytes=spare_nbytes)
+        if spare_nbytes and takes_s(arrival(manifest, have, path)) > left_s:
+            path = upgrade_path(manifest, have, target, spare_nbytes=0)
+        return path
+
+    def _begin_building(self, path: tuple[Configuration, ...]) -> bool:
+        """Have the network built while its weights arrive; True where its architecture comes along with them."""
+        described = self._manifest.architecture
+        if not self._running.wants_architecture:
+            return False
+        if not described.file:
+            self._running.build(None)
+            return False
+        if self._host.streams and self._fetcher.architecture_nbytes and not self._running.arrived.has(path[0]):
+            return True
+        self._running.build(bytes(self._fetcher.file(described.file, described.nbytes, described.sha256)))
+        return False
 
     def _pass(self, path: tuple[Configuration, ...], position: int) -> int:
         """Run the configurations of `path` from `position` on that are here; returns that of the next."""

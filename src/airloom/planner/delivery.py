@@ -3,7 +3,8 @@
 Source: Ayed et al., "Accordion", "Practical Implementation": Step 2 (a look-up table of configurations, the link's
 throughput and the deadline say what to send) and Step 5 (the same table says what to add to what is there).
 
-A transfer takes `overhead_s + 8 * nbytes / rate_bps` seconds, and nothing where nothing lacks. Where the accuracy of
+A transfer takes `overhead_s + 8 * nbytes / rate_bps` seconds, where chunks are asked for one by one `chunk_s` more for
+each, and nothing where nothing lacks. Where the accuracy of
 configurations was not measured, the larger is taken as the better; `Choice.note` says so.
 """
 
@@ -32,7 +33,8 @@ _EPSILON = 1e-9
 
 _POSITIVE = ("rate_bps", "latency_factor")
 _NOT_NEGATIVE = (
-    "deadline_s", "overhead_s", "max_nbytes", "max_macs", "max_latency_s", "max_joules", "joules_per_mac", "watts",
+    "deadline_s", "overhead_s", "chunk_s", "max_nbytes", "max_macs", "max_latency_s", "max_joules", "joules_per_mac",
+    "watts",
 )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ class Demand(Value, frozen=True):
         deadline_s: the last byte is there within; needs `rate_bps`.
         rate_bps: of the link, bit/s.
         overhead_s: before the first byte comes: round trips, what the server takes.
+        chunk_s: for each chunk, where each is asked for by itself: a round trip.
         accuracy: at least this, 0 to 1; then the fewest bytes are sent that give it.
         max_nbytes: to send now, over what is there already.
         max_macs: of one answer.
@@ -56,6 +59,7 @@ class Demand(Value, frozen=True):
     deadline_s: float | None = None
     rate_bps: float | None = None
     overhead_s: float = 0.0
+    chunk_s: float = 0.0
     accuracy: float | None = None
     max_nbytes: int | None = None
     max_macs: int | None = None
@@ -126,7 +130,8 @@ def choose(manifest: Manifest | Lookup, demand: Demand) -> Choice:
     """
     table = lookup(manifest)
     nbytes = table.needs @ (table.lacking(demand.have) * table.chunk_nbytes)
-    limits = _limits(table, demand, nbytes)
+    counts = table.needs @ table.lacking(demand.have)
+    limits = _limits(table, demand, nbytes, counts)
     inside = np.ones(len(nbytes), bool)
     for limit in limits:
         inside &= limit.met
@@ -151,7 +156,7 @@ def choose(manifest: Manifest | Lookup, demand: Demand) -> Choice:
         configuration=configuration,
         chunks=chunks,
         nbytes=int(nbytes[row]),
-        expected_s=transfer_s(int(nbytes[row]), demand),
+        expected_s=transfer_s(int(nbytes[row]), demand, chunks=len(chunks)),
         decided_by=decided_by,
         note=""
         if table.measured[row]
@@ -159,11 +164,13 @@ def choose(manifest: Manifest | Lookup, demand: Demand) -> Choice:
     )
 
 
-def transfer_s(nbytes: int, demand: Demand) -> float | None:
-    """Seconds until `nbytes` are there; None without a rate."""
+def transfer_s(nbytes: int, demand: Demand, *, chunks: int = 0) -> float | None:
+    """Seconds until `nbytes` in so many chunks are there; None without a rate."""
     if nbytes == 0:
         return 0.0
-    return None if demand.rate_bps is None else demand.overhead_s + 8.0 * nbytes / demand.rate_bps
+    if demand.rate_bps is None:
+        return None
+    return demand.overhead_s + chunks * demand.chunk_s + 8.0 * nbytes / demand.rate_bps
 
 
 class _Limit(NamedTuple):
@@ -184,13 +191,14 @@ class _Limit(NamedTuple):
         return np.where(self.met, 0.0, over)
 
 
-def _limits(table: Lookup, demand: Demand, nbytes: NDArray[np.float64]) -> list[_Limit]:
+def _limits(table: Lookup, demand: Demand, nbytes: NDArray[np.float64], counts: NDArray[np.float64]) -> list[_Limit]:
     limits = []
     latency = np.where(np.isnan(table.latency_s), np.inf, table.latency_s) * demand.latency_factor
     if demand.deadline_s is not None:
         if demand.rate_bps is None:
             raise ConfigError("deadline_s needs rate_bps: how many bytes arrive in time follows from it")
-        seconds = np.where(nbytes > 0, demand.overhead_s + 8.0 * nbytes / demand.rate_bps, 0.0)
+        seconds = demand.overhead_s + counts * demand.chunk_s + 8.0 * nbytes / demand.rate_bps
+        seconds = np.where(nbytes > 0, seconds, 0.0)
         limits.append(_Limit("deadline_s", seconds, demand.deadline_s, format_seconds))
     if demand.max_nbytes is not None:
         limits.append(_Limit("max_nbytes", nbytes, demand.max_nbytes, format_bytes))

@@ -11,6 +11,9 @@ import functools
 import http.client
 import socket
 import ssl
+import statistics
+import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -28,6 +31,8 @@ _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: The longest that a host may ask to wait (Retry-After).
 _LONGEST_WAIT_S = 60.0
 _LINE = 200
+#: So many of the last waits for an answer say how long a round trip takes.
+_REMEMBERED = 9
 
 
 def origin_of(url: SplitResult) -> str:
@@ -111,7 +116,13 @@ class Connections:
             self._tls = self._context()
         self._open: dict[str, http.client.HTTPConnection] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._waits: deque[float] = deque(maxlen=_REMEMBERED)
         self._over = False
+
+    @property
+    def rtt_s(self) -> float:
+        """From a question over a connection that is there to the first byte of the answer, median; 0 before any."""
+        return statistics.median(self._waits) if self._waits else 0.0
 
     def _context(self) -> ssl.SSLContext:
         try:
@@ -158,8 +169,11 @@ class Connections:
             connection = self._connection(origin, parts)
             whole = url if getattr(connection, "absolute", False) else path
             try:
+                began = time.monotonic()
                 connection.request(method, whole, body=body, headers=sent)
-                return Answer(cast(PacedResponse, connection.getresponse()), origin)
+                response = cast(PacedResponse, connection.getresponse())
+                self._waits.append(time.monotonic() - began)
+                return Answer(response, origin)
             except TimeoutError as error:
                 self._drop(origin)
                 slow = _slow(error, f"no answer in {self._stall_timeout_s:g} s")

@@ -23,6 +23,8 @@ from airloom.planner.delivery import arrival
 
 #: How often to look whether another process is done with a chunk.
 _LOOK_S = 0.02
+#: In the place of a chunk's index.
+_ARCHITECTURE = -1
 
 
 class Stopped(Exception):
@@ -52,6 +54,7 @@ class Fetcher:
         self._options, self._backoff, self._stop = options, backoff, stop
         self._arrived, self._broke = arrived, broke
         self._wrong: Counter[int] = Counter()
+        self._wants_architecture: Callable[[bytes], None] | None = None
         # Since when too few bytes have come to count, and how many.
         self._last_byte_s, self._gained = 0.0, 0
 
@@ -61,8 +64,22 @@ class Fetcher:
             return frozenset()
         return frozenset(k for k, c in enumerate(self._manifest.chunks) if self._cache.has(c.sha256, c.nbytes))
 
-    def bring(self, loaded: frozenset[int], path: Sequence[Configuration]) -> Iterator[tuple[int, bytearray]]:
+    @property
+    def architecture_nbytes(self) -> int:
+        """What is yet to come of the architecture's file: 0 where there is none, or the cache has it."""
+        described = self._manifest.architecture
+        if not described.file or (self._cache is not None and self._cache.has(described.sha256, described.nbytes)):
+            return 0
+        return described.nbytes
+
+    def bring(
+        self, loaded: frozenset[int], path: Sequence[Configuration],
+        architecture: Callable[[bytes], None] | None = None,
+    ) -> Iterator[tuple[int, bytearray]]:  # fmt: skip
         """The chunks that `path` needs besides `loaded`, by index, in order of arrival.
+
+        Args:
+            architecture: where it is wanted: called with the architecture's file, verified, before the first chunk.
 
         Raises:
             Damaged: the host's bytes are not those of the manifest, also when asked again.
@@ -71,6 +88,7 @@ class Fetcher:
             DiskFull, ConfigError: the cache takes no more.
             Stopped: `stop` is set.
         """
+        self._wants_architecture = architecture
         wanted = deque(arrival(self._manifest, loaded, path))
         self._last_byte_s, self._gained = time.monotonic(), 0
         self._backoff.reset()
@@ -78,6 +96,7 @@ class Fetcher:
             self._check()
             data = self.cached(wanted[0])
             if data is not None:
+                self._bring_architecture()
                 yield wanted.popleft(), data
                 continue
             try:
@@ -86,6 +105,14 @@ class Fetcher:
                 self._again(wanted[0], str(error))
             except Interrupted as error:
                 self._wait(error)
+        self._bring_architecture()
+
+    def _bring_architecture(self) -> None:
+        """By itself, where no chunk is fetched that it could come along with."""
+        if self._wants_architecture is not None:
+            described, tell = self._manifest.architecture, self._wants_architecture
+            self._wants_architecture = None
+            tell(bytes(self.file(described.file, described.nbytes, described.sha256)))
 
     def _check(self) -> None:
         if self._stop.is_set():
@@ -179,6 +206,9 @@ class Fetcher:
         part: Partial | None = first
         body: Body | None = None
         try:
+            if self._wants_architecture is not None:
+                body = self._with_architecture(names, have, total)
+                self._skip(body, first.at)
             for position, index in enumerate(missing):
                 while wanted[0] != index:
                     data = self.cached(wanted[0])
@@ -187,9 +217,9 @@ class Fetcher:
                     yield wanted.popleft(), data
                 part = part or self._try_partial(index) or Partial(chunks[index].sha256, chunks[index].nbytes)
                 if body is None and (part.lacks or position + 1 < len(missing)):
-                    body = self._host.stream(names, _ranges(have), self._digest, part.at, total)
+                    body = self._host.stream(names, _ranges(have), self._digest, part.at, total, architecture=False)
                     self._skip(body, part.at - body.start)
-                elif body is not None and part.at:
+                elif body is not None and part.at and part is not first:
                     self._skip(body, part.at)  # another process's, given up meanwhile
                 if body is not None:
                     self._fill(part, body)
@@ -203,6 +233,31 @@ class Fetcher:
                 part.close()
             if body is not None:
                 body.close()
+
+    def _with_architecture(self, names: Sequence[str], have: frozenset[int], total: int) -> Body:
+        """An answer that begins with the architecture's file, as far as its first chunk."""
+        described, tell = self._manifest.architecture, self._wants_architecture
+        assert tell is not None  # looked at before
+        nbytes, sha256 = described.nbytes, described.sha256
+        part = self._open(sha256, nbytes) or Partial(sha256, nbytes)
+        body: Body | None = None
+        try:
+            body = self._host.stream(names, _ranges(have), self._digest, part.at, nbytes + total, architecture=True)
+            self._skip(body, part.at - body.start)
+            self._fill(part, body)
+            if not self._kept(part):
+                line = f"{self._host.address}/{described.file}: its bytes are not those of the signed manifest"
+                self._count(_ARCHITECTURE, line)
+                raise Interrupted(line)
+        except BaseException:
+            if body is not None:
+                body.close()
+            raise
+        finally:
+            part.close()
+        self._wants_architecture = None
+        tell(bytes(part.data))
+        return body
 
     def _has(self, chunk: Chunk) -> bool:
         return self._cache is not None and self._cache.has(chunk.sha256, chunk.nbytes)

@@ -35,6 +35,8 @@ class Host(Protocol):
         address: for people and for remembering keys.
         remote: whether what comes from it is worth keeping in the cache.
         streams: whether it answers `plan` and `stream` (docs/serving-models.md); known after the first answer.
+        told_bps: the rate of this link as our server knows it from earlier transfers; None where nobody said.
+        rtt_s: from a question to the first byte of its answer, as measured; 0 where nothing travels.
         offline: it did not answer, and what is known of it is what was kept; until it does answer.
     """
 
@@ -42,6 +44,10 @@ class Host(Protocol):
     remote: bool
     streams: bool
     offline: bool
+    told_bps: float | None
+
+    @property
+    def rtt_s(self) -> float: ...
 
     @property
     def rate_bps(self) -> float | None:
@@ -68,8 +74,10 @@ class Host(Protocol):
     def plan(self, demand: dict[str, Any]) -> dict[str, Any]:
         """What our server would send (`POST plan`)."""
 
-    def stream(self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int) -> Body:
-        """The chunks that lack, back to back, from byte `start` on (`GET stream`)."""
+    def stream(
+        self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int, *, architecture: bool
+    ) -> Body:
+        """The chunks that lack, back to back, from byte `start` on (`GET stream`); the architecture's file first."""
 
     def abort(self) -> None:
         """Break off what is being read, from another thread; the host is not used any more."""
@@ -112,6 +120,8 @@ class FolderHost:
     streams = False
     offline = False
     rate_bps: float | None = None
+    told_bps: float | None = None
+    rtt_s = 0.0
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -154,7 +164,9 @@ class FolderHost:
     def plan(self, demand: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"{self.address}: a folder plans nothing")
 
-    def stream(self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int) -> FolderBody:
+    def stream(
+        self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int, *, architecture: bool
+    ) -> FolderBody:
         raise Refused(f"{self.address}: a folder streams nothing")
 
     def abort(self) -> None:

@@ -21,7 +21,8 @@ from airloom.deliver.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATUR
 from airloom.errors import ConfigError
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
-_API, _SIGNATURE = "Airloom-Api", "Airloom-Signature"
+_API, _SIGNATURE, _RATE = "Airloom-Api", "Airloom-Signature", "Airloom-Rate"
+_FIGURE = re.compile(r"[1-9][0-9]{0,14}")
 _DIGITS = re.compile(rf"[0-9a-f]{{{2 * SIGNATURE_BYTES}}}")
 _PLAN_LIMIT = 8 << 20
 
@@ -95,6 +96,7 @@ class WebHost:
         origin = origin_of(parts)
         self.address = origin + path
         self.streams = self.offline = False
+        self.told_bps: float | None = None
         self.meter = Meter()
         self._connections = Connections(
             origin, token=token, ca=options.ca, connect_timeout_s=options.connect_timeout_s,
@@ -105,6 +107,10 @@ class WebHost:
     def rate_bps(self) -> float | None:
         return self.meter.rate_bps
 
+    @property
+    def rtt_s(self) -> float:
+        return self._connections.rtt_s
+
     def _url(self, file: str) -> str:
         return f"{self.address}/{file}"
 
@@ -114,7 +120,8 @@ class WebHost:
     def signed(self) -> tuple[bytes, bytes | None]:
         data, answer = self._whole("GET", MANIFEST_FILE, MAX_MANIFEST_BYTES)
         # Our server sends both at once: a round trip less, and never one of another version.
-        digits = answer.header(_SIGNATURE)
+        digits, rate = answer.header(_SIGNATURE), answer.header(_RATE)
+        self.told_bps = float(rate) if _FIGURE.fullmatch(rate) else None
         return data, bytes.fromhex(digits) if _DIGITS.fullmatch(digits) else signature_at(self)
 
     def _whole(self, method: str, file: str, limit: int, body: bytes | None = None) -> tuple[bytes, Answer]:
@@ -157,8 +164,12 @@ class WebHost:
         except msgspec.MsgspecError as error:
             raise Refused(f"{self._url('plan')}: not an answer of airloom serve-model: {error}") from None
 
-    def stream(self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int) -> WebBody:
+    def stream(
+        self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int, *, architecture: bool
+    ) -> WebBody:
         query = f"configuration={','.join(configurations)}&have={have}&manifest={manifest}"
+        if architecture:
+            query += "&include=architecture"
         return self._body(f"stream?{query}", start, nbytes)
 
     def abort(self) -> None:

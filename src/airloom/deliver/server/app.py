@@ -37,6 +37,7 @@ _MAX_LISTED = 2048
 # Of a digest, in the names that `deliver.artifact` gives.
 _NAMED_DIGITS = 12
 _FRESH = "no-cache"
+_ARCHITECTURE = "architecture"
 _FOREVER = "max-age=31536000, immutable"
 
 
@@ -111,7 +112,7 @@ class ModelServer:
         return as_json(found)
 
     async def stream(self, request: Request) -> FilesBody:
-        query = _query(request, ("configuration", "have", "manifest"))
+        query = _query(request, ("configuration", "have", "manifest", "include"))
         release = self._release(request, query.get("manifest"))
         if "configuration" not in query:
             raise Refusal(400, "configuration=DEPTH/PRECISION[,...] says what to send")
@@ -124,10 +125,14 @@ class ModelServer:
         except ConfigError as error:
             raise Refusal(400, str(error)) from None
         chunks = arrival(release.table, have, path)
-        etag = hashlib.sha256("".join(release.chunks[k].sha256 for k in chunks).encode()).hexdigest()
+        files = [release.chunks[k] for k in chunks]
+        if query.get("include", _ARCHITECTURE) != _ARCHITECTURE:
+            raise Refusal(400, f"include={query['include'][:40]}: only {_ARCHITECTURE} can be")
+        if "include" in query and release.manifest.architecture.file:
+            files.insert(0, release.files[release.manifest.architecture.file])
+        etag = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
         listed = write_ranges(chunks)
         headers = {"airloom-chunks": listed} if len(listed) <= _MAX_LISTED else {}
-        files = [release.chunks[k] for k in chunks]
         return self._files(request, files, etag=etag, cache_control=f"{self._scope}, {_FRESH}", headers=headers)
 
     async def file(self, request: Request) -> Response | FilesBody:
@@ -168,6 +173,10 @@ class ModelServer:
         if name == MANIFEST_FILE and SIGNATURE_FILE in release.heads:
             # With it, or a client would have to ask again, and might get that of the next version.
             headers["airloom-signature"] = release.heads[SIGNATURE_FILE][0].hex()
+        if name == MANIFEST_FILE:
+            # As `plan` takes it: who has the table can look up what to fetch, without asking first.
+            rate_bps = request.scope.get("airloom.rate") or self.settings.assumed_rate_bps
+            headers["airloom-rate"] = f"{rate_bps:.0f}"
         if matches(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers=headers)
         kind = "application/json" if name == MANIFEST_FILE else "application/octet-stream"

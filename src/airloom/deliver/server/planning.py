@@ -10,7 +10,7 @@ import msgspec
 from airloom.deliver.server.refusals import Refusal
 from airloom.deliver.server.release import Release
 from airloom.errors import ConfigError
-from airloom.planner.delivery import Demand, NoConfiguration, choose, transfer_s
+from airloom.planner.delivery import Choice, Demand, NoConfiguration, choose, transfer_s
 
 
 class PlanRequest(Demand, frozen=True):
@@ -93,13 +93,13 @@ def answer(release: Release, request: PlanRequest, link: Link) -> PlanAnswer:
         raise Refusal(422, str(error), more={"nearest": nearest}) from None
     except ConfigError as error:
         raise Refusal(400, str(error)) from None
-    sending = release.sending(demand.have, choice.configuration, _spare(demand, choice.nbytes))
+    sending = release.sending(demand.have, choice.configuration, _spare(demand, choice))
     return PlanAnswer(
         manifest=release.sha256,
         configuration=choice.configuration.name,
         accuracy=choice.configuration.accuracy,
         nbytes=sending.nbytes,
-        expected_s=transfer_s(sending.nbytes, demand),
+        expected_s=transfer_s(sending.nbytes, demand, chunks=len(choice.chunks)),
         rate_bps=rate_bps,
         rate_basis=basis,
         decided_by=choice.decided_by,
@@ -111,13 +111,14 @@ def answer(release: Release, request: PlanRequest, link: Link) -> PlanAnswer:
     )
 
 
-def _spare(demand: Demand, nbytes: int) -> int | None:
-    """Bytes that may be sent on top of `nbytes` within the demand."""
-    limits = []
+def _spare(demand: Demand, choice: Choice) -> int | None:
+    """Bytes that may be sent on top of those of `choice` within the demand."""
+    limits, nbytes = [], choice.nbytes
     if demand.max_nbytes is not None:
         limits.append(demand.max_nbytes - nbytes)
     if demand.deadline_s is not None and demand.rate_bps is not None:
-        sent = (demand.deadline_s - demand.overhead_s) * demand.rate_bps / 8.0
+        waits_s = demand.overhead_s + len(choice.chunks) * demand.chunk_s
+        sent = (demand.deadline_s - waits_s) * demand.rate_bps / 8.0
         limits.append(int(min(sent, _MOST_NBYTES)) - nbytes)
     return max(min(limits), 0) if limits else None
 
