@@ -10,6 +10,7 @@ from airloom.cli.capture import parse_options
 from airloom.cli.elastic_policy import add_policy_arguments
 
 if TYPE_CHECKING:
+    from airloom.core.depth import Order
     from airloom.nn.elastic.progress import Epoch
     from airloom.nn.elastic.recipe import Recipe
     from airloom.nn.elastic.training import TrainingStep
@@ -56,9 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_argument_group("what a step trains")
     steps.add_argument(
         "--sandwich", type=int, metavar="K",
-        help="the full model, the smallest and K between, with the policy's probabilities (--policy sandwich: 1)",
+        help="the full model, the smallest and K between, with the policy's probabilities (--policy sandwich: 7, by "
+        "groups 1)",
     )  # fmt: skip
-    steps.add_argument("--others", type=float, metavar="W", help="... weight of the loss of each but the full one (1)")
+    steps.add_argument(
+        "--others", type=float, metavar="W", help="... weight of the loss of each but the full one (0.15, by groups 1)"
+    )
     steps.add_argument(
         "--distill-from", metavar="FILE", help="weights of the ordinary network; every depth learns from its answers"
     )
@@ -164,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     if test is not None:
         _check_arrays(test[0], loaded.example_inputs, str(args.test))
     base = sum(w.numel() for w in model.parameters()) - sum(block.parameters for block in model.blocks)
-    recipe = _recipe(args, policy_of(args, model.order, model.blocks, base, table))
+    recipe = _recipe(args, policy_of(args, model.order, model.blocks, base, table), model.order.kind)
     asked = False
 
     def interrupted(*_: Any) -> None:
@@ -207,7 +211,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(args: argparse.Namespace, policy: Any) -> Recipe:
+def _recipe(args: argparse.Namespace, policy: Any, order: Order) -> Recipe:
     """What the options say, the paper's where they say nothing.
 
     Raises:
@@ -221,13 +225,14 @@ def _recipe(args: argparse.Namespace, policy: Any) -> Recipe:
     given = {name: value for name, value in given.items() if value is not None and not isinstance(value, Value)}
     for name in ("policy", "sandwich", "soft"):
         given.pop(name, None)
-    between = args.sandwich if args.sandwich is not None else 1 if args.policy == "sandwich" else None
+    usual = Sandwich.usual(order)
+    between = args.sandwich if args.sandwich is not None else usual.between if args.policy == "sandwich" else None
     if args.others is not None and between is None:
         raise ConfigError("is of a sandwich: --policy sandwich, or --sandwich K", where="--others")
     if between is None and args.distill_from is None and (args.soft is not None or args.temperature is not None):
         where = "--soft" if args.soft is not None else "--temperature"
         raise ConfigError("learn from whose answers? --distill-from, or a sandwich", where=where)
-    weight = 1.0 if args.others is None else args.others
+    weight = usual.weight if args.others is None else args.others
     recipe = Recipe(
         policy=policy,
         sandwich=None if between is None else Sandwich(between=between, weight=weight),

@@ -36,7 +36,7 @@ def heading(plan: DeliveryPlan) -> str:
     if asked.battery_j is not None:
         limits.append(f"{format_joules(asked.battery_j)} for all")
     return (
-        f"{plan.model}: {asked.requests_per_s:g} requests/s for {format_seconds(asked.horizon_s)}, "
+        f"{plan.model}: {asked.requests_per_s:g} request{'s' * (asked.requests_per_s != 1)} a second for {format_seconds(asked.horizon_s)}, "
         f"{', '.join([_AIMS[asked.minimize], *limits])} ({plan.basis})"
     )
 
