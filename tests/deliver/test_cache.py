@@ -225,3 +225,15 @@ def test_where_it_lies(monkeypatch):
 def test_options_that_make_no_sense(wrong):
     with pytest.raises(ConfigError):
         FetchOptions(**wrong)
+
+
+@pytest.mark.parametrize("name", ["long", "loop", "file", "proc"])
+def test_a_place_where_no_cache_can_be_is_the_users(tmp_path, name):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "taken").touch()
+    places = {
+        "long": tmp_path / ("x" * 300), "loop": tmp_path / "circle" / "c", "file": tmp_path / "taken" / "c",
+        "proc": Path("/proc/x"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="--cache"):
+        Cache(places[name], 1 << 20)

@@ -1,5 +1,6 @@
 """Chunks over HTTP and from a folder: verified, resumed, retried, refused."""
 
+import os
 import socket
 import threading
 import time
@@ -451,3 +452,24 @@ def test_our_server_sends_all_in_one_answer_that_resumes(model, tmp_path):
         again = fetcher(tmp_path / "c", manifest, host.url)
         assert bring(again, path) == expected(folder, manifest, path)
         assert again.fetched_nbytes == victim.nbytes
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(model, tmp_path):
+    folder, manifest = model
+    chunk = manifest.chunks[0]
+    for file in ("manifest.json", chunk.file):
+        (folder / file).unlink()
+        os.mkfifo(folder / file)
+    host = open_host(str(folder), FetchOptions(cache=tmp_path))
+    for ask in (lambda: host.get("manifest.json", 100), lambda: host.body(chunk.file, 0, chunk.nbytes)):
+        found = []
+
+        def told(ask=ask, found=found):
+            with pytest.raises(Refused, match="not a regular file"):
+                ask()
+            found.append(True)
+
+        thread = threading.Thread(target=told, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert found

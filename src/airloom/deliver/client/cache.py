@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from airloom.deliver.client.faults import disk_fault
+from airloom.deliver.client.faults import DiskFull, disk_fault
 from airloom.deliver.client.leases import Lease, live_leases
 from airloom.deliver.client.partial import Partial
 from airloom.errors import ConfigError
@@ -45,7 +45,11 @@ class Cache:
             for made in (folder, self._chunks, self._leases):
                 made.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise disk_fault(error, folder, 0) from None
+            fault = disk_fault(error, folder, 0)
+            if not isinstance(fault, DiskFull | ConfigError):
+                # Whatever it is, it is the place that was named.
+                fault = ConfigError(f"cannot be made: {error.strerror}: name another (--cache)", where=str(folder))
+            raise fault from None
 
     def path(self, digest: str) -> Path:
         """Where the chunk with this digest is, or would be."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,13 +98,26 @@ def signature_at(host: Host) -> bytes | None:
         return None
 
 
+def _regular(path: Path) -> io.FileIO:
+    """The file, open for reading; not to wait for whoever writes to a pipe of that name.
+
+    Raises:
+        OSError: there is none, or it is something else.
+    """
+    file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
 class FolderBody:
     """A file that is read from `start` on."""
 
     def __init__(self, path: Path, start: int) -> None:
         self.start = start
         self._path = path
-        self._file = path.open("rb", buffering=0)
+        self._file = _regular(path)
         self._file.seek(start)
 
     def readinto(self, into: memoryview) -> int:
@@ -143,13 +160,15 @@ class FolderHost:
     def get(self, file: str, limit: int) -> bytes:
         path = self._path(file)
         try:
-            with path.open("rb") as opened:
-                data = opened.read(limit + 1)
+            data, opened = bytearray(), _regular(path)
+            with opened:
+                while len(data) <= limit and (more := opened.read(limit + 1 - len(data))):
+                    data += more
         except OSError as error:
             raise Refused(f"{path}: {error.strerror}") from None
         if len(data) > limit:
             raise Refused(f"{path}: larger than {limit} bytes")
-        return data
+        return bytes(data)
 
     def signed(self) -> tuple[bytes, bytes | None]:
         return self.get(MANIFEST_FILE, MAX_MANIFEST_BYTES), signature_at(self)
