@@ -35,8 +35,9 @@ def heading(plan: DeliveryPlan) -> str:
         limits.append(f"answers within {format_seconds(asked.deadline_s)}")
     if asked.battery_j is not None:
         limits.append(f"{format_joules(asked.battery_j)} for all")
+    often = f"{asked.requests_per_s:g} {'request' if asked.requests_per_s == 1 else 'requests'} a second"
     return (
-        f"{plan.model}: {asked.requests_per_s:g} request{'s' * (asked.requests_per_s != 1)} a second for {format_seconds(asked.horizon_s)}, "
+        f"{plan.model}: {often} for {format_seconds(asked.horizon_s)}, "
         f"{', '.join([_AIMS[asked.minimize], *limits])} ({plan.basis})"
     )
 

@@ -33,7 +33,7 @@ class Sandwich(Value, frozen=True):
     def usual(cls, order: Order) -> Self:
         """What did best here: from the back many depths cost little more than one, each with a small weight.
 
-        `experiments/accordion` has the figures; the weights are small together, so that the full model stays what it is.
+        The record of the elastic ResNet-20 (`experiments/zoo`) has figures of both; large weights cost the full model.
         """
         return cls(between=7, weight=0.15) if order == "back" else cls()
 
