@@ -10,7 +10,7 @@ import pytest
 from client_models import PUBLIC, SumRunner, write_weights
 
 from airloom.deliver import running
-from airloom.deliver.client.faults import Interrupted, Refused
+from airloom.deliver.client.faults import Interrupted, Refused, TooLate
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.model import ProgressiveModel
 from airloom.errors import AirloomError, ConfigError
@@ -61,9 +61,10 @@ def dripped(connection, data):
         time.sleep(0.1)
 
 
-def outcome(url, tmp_path):
+def outcome(url, tmp_path, **more):
     """What opening and waiting end with, and after how long."""
-    options = FetchOptions(cache=tmp_path / "cache", stall_timeout_s=0.3, patience_s=0.6, connect_timeout_s=0.3)
+    quick = {"stall_timeout_s": 0.3, "patience_s": 0.6, "connect_timeout_s": 0.3}
+    options = FetchOptions(cache=tmp_path / "cache", **{**quick, **more})
     began = time.monotonic()
     with pytest.raises(AirloomError) as caught, ProgressiveModel.open(url, key=PUBLIC, options=options) as model:
         model.wait(20)
@@ -114,6 +115,38 @@ def test_chunks_that_drip_are_given_up(folder, tmp_path):
         error, seconds = outcome(url, tmp_path)
     assert isinstance(error, Interrupted)
     assert seconds < 8
+
+
+def test_a_manifest_just_above_the_least_rate_holds_nobody_for_long(folder, tmp_path):
+    def answer(connection, path, head):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        dripped(connection, b" " * 100_000)
+
+    with hosted(answer) as url:
+        error, seconds = outcome(url, tmp_path, least_bps=8.0, stall_timeout_s=5.0, open_timeout_s=1.0)
+    assert isinstance(error, Interrupted)
+    assert "not open in time" in str(error) or "no byte came" in str(error)
+    assert seconds < 5
+
+
+def test_an_architecture_just_above_the_least_rate_ends_as_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "make_runner", SumRunner)
+    monkeypatch.setenv("no_proxy", "*")
+    write_weights(tmp_path / "slow", file=b"x" * 1000)
+
+    def answer(connection, path, head):
+        data = (tmp_path / "slow" / path).read_bytes()
+        if not path.startswith("architecture"):
+            answered(connection, data)
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+        dripped(connection, data)
+
+    with hosted(answer) as url:
+        error, seconds = outcome(url, tmp_path, least_bps=8.0, stall_timeout_s=5.0, open_timeout_s=1.0)
+    assert isinstance(error, TooLate)
+    assert seconds < 6
+    assert any(0 < part.stat().st_size < 1000 for part in (tmp_path / "cache" / "chunks").glob("*.part"))
 
 
 def test_a_byte_a_connection_is_no_progress(folder, tmp_path):

@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import airloom
 from airloom.deliver.client.faults import Interrupted, OutOfRange, Refused
-from airloom.deliver.client.pace import TOO_SLOW, PacedResponse
+from airloom.deliver.client.pace import TOO_LATE, TOO_SLOW, PacedResponse
 from airloom.errors import ConfigError, Infeasible
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -91,6 +91,9 @@ class Answer:
 class Connections:
     """Connections to a host, and those that it redirects to; one request at a time.
 
+    Attributes:
+        until_s: on the monotonic clock, until when answers are waited for; None for ever.
+
     Args:
         token: bearer token for `origin`.
         ca: file with certificates to trust, in place of the system's.
@@ -110,7 +113,8 @@ class Connections:
             raise ConfigError("a token is one line of printable ASCII without spaces")
         self._origin, self._token = origin, token
         self._connect_timeout_s, self._stall_timeout_s = connect_timeout_s, stall_timeout_s
-        self._answer = functools.partial(PacedResponse, pace=(least_bps, stall_timeout_s))
+        self._answer = functools.partial(PacedResponse, pace=(least_bps, stall_timeout_s), until_s=lambda: self.until_s)
+        self.until_s: float | None = None
         self._ca, self._tls = ca, None
         if origin.startswith("https:"):
             self._tls = self._context()
@@ -170,6 +174,7 @@ class Connections:
             whole = url if getattr(connection, "absolute", False) else path
             try:
                 began = time.monotonic()
+                connection.sock.settimeout(self._stall_timeout_s)
                 connection.request(method, whole, body=body, headers=sent)
                 response = cast(PacedResponse, connection.getresponse())
                 self._waits.append(time.monotonic() - began)
@@ -322,7 +327,7 @@ def shortened(url: str) -> str:
 
 def _slow(error: TimeoutError, otherwise: str = "no byte came in time") -> str:
     # The kernel's own timeouts say "timed out".
-    return str(error) if str(error) == TOO_SLOW else otherwise
+    return str(error) if str(error) in (TOO_SLOW, TOO_LATE) else otherwise
 
 
 def _text(error: BaseException) -> str:

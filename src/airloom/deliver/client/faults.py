@@ -35,6 +35,10 @@ class Damaged(DeliveryError):
     """Bytes that are not those that the signed manifest names."""
 
 
+class TooLate(DeliveryError):
+    """What a model is opened with takes too long; what came of it is kept, and the next attempt goes on from there."""
+
+
 class DiskFull(DeliveryError):
     """The cache's folder takes no more bytes."""
 

@@ -7,6 +7,7 @@ fetched again.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from airloom.core.progressive import Chunk, Configuration, Manifest
 from airloom.deliver.client.backoff import Backoff
 from airloom.deliver.client.cache import Cache
-from airloom.deliver.client.faults import Damaged, Interrupted, OutOfRange, disk_fault
+from airloom.deliver.client.faults import Damaged, Interrupted, OutOfRange, TooLate, disk_fault
 from airloom.deliver.client.host import Body, Host
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.client.partial import PIECE, Partial
@@ -55,6 +56,7 @@ class Fetcher:
         self._arrived, self._broke = arrived, broke
         self._wrong: Counter[int] = Counter()
         self._wants_architecture: Callable[[bytes], None] | None = None
+        self._open_until_s = 0.0
         # Since when too few bytes have come to count, and how many.
         self._last_byte_s, self._gained = 0.0, 0
 
@@ -89,6 +91,7 @@ class Fetcher:
             Stopped: `stop` is set.
         """
         self._wants_architecture = architecture
+        self._open_until_s = time.monotonic() + self._options.open_timeout_s
         wanted = deque(arrival(self._manifest, loaded, path))
         self._last_byte_s, self._gained = time.monotonic(), 0
         self._backoff.reset()
@@ -165,12 +168,13 @@ class Fetcher:
         if data is not None:
             return data
         self._last_byte_s, self._gained = time.monotonic(), 0
+        until_s = time.monotonic() + self._options.open_timeout_s
         wrong = False
         while True:
             self._check()
             part = (None if self._cache is None else self._open(sha256, nbytes)) or Partial(sha256, nbytes)
             try:
-                self._complete(part, file)
+                self._complete(part, file, until_s)
                 if self._kept(part):
                     return part.data
                 line = f"{self._host.address}/{file}: its bytes are not those of the signed manifest"
@@ -183,13 +187,13 @@ class Fetcher:
             finally:
                 part.close()
 
-    def _complete(self, part: Partial, file: str) -> None:
+    def _complete(self, part: Partial, file: str, until_s: float = math.inf) -> None:
         """Fetch what lacks of a file."""
         if part.lacks:
             body = self._host.body(file, part.at, part.nbytes)
             try:
                 self._skip(body, part.at - body.start)
-                self._fill(part, body)
+                self._fill(part, body, until_s)
                 self._end(body, file, part.nbytes)
             finally:
                 body.close()
@@ -244,7 +248,7 @@ class Fetcher:
         try:
             body = self._host.stream(names, _ranges(have), self._digest, part.at, nbytes + total, architecture=True)
             self._skip(body, part.at - body.start)
-            self._fill(part, body)
+            self._fill(part, body, self._open_until_s)
             if not self._kept(part):
                 line = f"{self._host.address}/{described.file}: its bytes are not those of the signed manifest"
                 self._count(_ARCHITECTURE, line)
@@ -262,10 +266,19 @@ class Fetcher:
     def _has(self, chunk: Chunk) -> bool:
         return self._cache is not None and self._cache.has(chunk.sha256, chunk.nbytes)
 
-    def _fill(self, part: Partial, body: Body) -> None:
-        """Take bytes until the chunk is whole."""
+    def _fill(self, part: Partial, body: Body, until_s: float = math.inf) -> None:
+        """Take bytes until the chunk is whole.
+
+        Raises:
+            TooLate: it is not, at `until_s` on the monotonic clock.
+        """
         while part.lacks:
             self._check()
+            if time.monotonic() > until_s:
+                raise TooLate(
+                    f"{self._host.address}: the network's description did not come within "
+                    f"{self._options.open_timeout_s:g} s: its link is too slow, or it does not want to"
+                )
             count = body.readinto(part.into())
             if count == 0:
                 raise Interrupted(f"{self._host.address}: the file ends {part.lacks} bytes early")

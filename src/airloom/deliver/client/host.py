@@ -83,6 +83,9 @@ class Host(Protocol):
     ) -> Body:
         """The chunks that lack, back to back, from byte `start` on (`GET stream`); the architecture's file first."""
 
+    def limit(self, until_s: float | None) -> None:
+        """Wait for answers until then, on the monotonic clock, and no longer; None: for ever."""
+
     def abort(self) -> None:
         """Break off what is being read, from another thread; the host is not used any more."""
 
@@ -187,6 +190,9 @@ class FolderHost:
         self, configurations: Sequence[str], have: str, manifest: str, start: int, nbytes: int, *, architecture: bool
     ) -> FolderBody:
         raise Refused(f"{self.address}: a folder streams nothing")
+
+    def limit(self, until_s: float | None) -> None:
+        pass
 
     def abort(self) -> None:
         pass

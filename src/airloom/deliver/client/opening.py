@@ -33,6 +33,7 @@ def opened(
     backoff = Backoff(np.random.default_rng())
     # Whoever has just asked is told soon that nobody answers: patience is for transfers that had begun.
     end_s = time.monotonic() + min(options.patience_s, options.connect_timeout_s)
+    host.limit(time.monotonic() + options.open_timeout_s)
     try:
         while True:
             try:
@@ -56,4 +57,5 @@ def opened(
     except BaseException:
         host.close()
         raise
+    host.limit(None)
     return host, trusted, cache if host.remote else None

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 #: What a `TimeoutError` of `Paced` says.
 TOO_SLOW = "its bytes come too slowly"
+#: The same, where `until_s` has passed.
+TOO_LATE = "the model is not open in time"
 #: Bytes of an answer besides its body: its head, and what chunked coding adds.
 _MOST_BESIDES = 1 << 20
 #: Chunks of one byte take this many bytes on the line.
@@ -24,11 +28,19 @@ class Paced(io.RawIOBase):
 
     Time that the reader spends elsewhere does not count.
 
+    Args:
+        wait: sets how long the next bytes may take, in seconds.
+        until_s: on the monotonic clock, after which nothing is waited for; None for ever.
+
     Attributes:
         allowed: bytes that may still come.
     """
 
-    def __init__(self, raw: io.RawIOBase, least_bps: float, window_s: float) -> None:
+    def __init__(
+        self, raw: io.RawIOBase, least_bps: float, window_s: float, *, wait: Callable[[float], None] = lambda _: None,
+        until_s: float | None = None,
+    ) -> None:  # fmt: skip
+        self._wait, self._until_s = wait, until_s
         self._raw, self._least_bps, self._window_s = raw, least_bps, window_s
         self._nbytes, self._waited_s = 0, 0.0
         self.allowed = _MOST_BESIDES
@@ -44,6 +56,10 @@ class Paced(io.RawIOBase):
             HTTPException: there is no end to them.
         """
         began = time.monotonic()
+        if self._until_s is not None:
+            if began >= self._until_s:
+                raise TimeoutError(TOO_LATE)
+            self._wait(min(self._window_s, self._until_s - began))
         count = self._raw.readinto(into) or 0
         self._waited_s += time.monotonic() - began
         self._nbytes += count
@@ -70,9 +86,13 @@ class PacedResponse(http.client.HTTPResponse):
 
     Args:
         pace: `least_bps` and `window_s`.
+        until_s: says until when anything is waited for, None for ever.
     """
 
-    def __init__(self, *args: Any, pace: tuple[float, float], **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.paced = Paced(self.fp.detach(), *pace)
+    def __init__(
+        self, sock: socket.socket, *args: Any, pace: tuple[float, float], until_s: Callable[[], float | None],
+        **named: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(sock, *args, **named)
+        self.paced = Paced(self.fp.detach(), *pace, wait=sock.settimeout, until_s=until_s())
         self.fp = io.BufferedReader(self.paced)

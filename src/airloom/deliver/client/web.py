@@ -172,6 +172,9 @@ class WebHost:
             query += "&include=architecture"
         return self._body(f"stream?{query}", start, nbytes)
 
+    def limit(self, until_s: float | None) -> None:
+        self._connections.until_s = until_s
+
     def abort(self) -> None:
         self._connections.abort()
 
