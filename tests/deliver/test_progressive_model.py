@@ -172,7 +172,7 @@ def test_a_deadline_and_a_rate_choose(tmp_path, options, sums):
         assert model.wait(10) == half
     with pytest.raises(Infeasible):
         opened(tmp_path / "m", options, max_nbytes=10)
-    with pytest.raises(ConfigError, match="no configuration 9/any"):
+    with pytest.raises(ConfigError, match="no depth 9"):
         opened(tmp_path / "m", options, depth=9)
     with pytest.raises(ConfigError, match="speed"):
         opened(tmp_path / "m", options, speed=3)
