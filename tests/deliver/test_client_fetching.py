@@ -13,7 +13,8 @@ from airloom.deliver.client.backoff import LONGEST_S, Backoff
 from airloom.deliver.client.cache import Cache
 from airloom.deliver.client.connection import Connections
 from airloom.deliver.client.faults import Damaged, Interrupted, Refused
-from airloom.deliver.client.fetcher import Fetcher, Stopped, _ranges
+from airloom.deliver.client.fetcher import Fetcher, _ranges
+from airloom.deliver.client.intake import Stopped
 from airloom.deliver.client.meter import Meter
 from airloom.deliver.client.options import FetchOptions
 from airloom.deliver.client.web import open_host

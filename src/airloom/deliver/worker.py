@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from airloom.core.progressive import Configuration
 from airloom.deliver.client.cache import Cache
 from airloom.deliver.client.events import EventKind
-from airloom.deliver.client.fetcher import Fetcher, Stopped
+from airloom.deliver.client.fetcher import Fetcher
 from airloom.deliver.client.host import Host
+from airloom.deliver.client.intake import Stopped
 from airloom.deliver.client.leases import Lease
 from airloom.deliver.client.trust import Trusted
 from airloom.deliver.goal import Goal, chosen, here, known_rate_bps, smallest, waits
