@@ -4,8 +4,8 @@
 
 Two networks of random weights, ResNet-56 and a wide ResNet-18, are packed into a folder of their own. An upgrade from
 the smallest depth to all of it is taken from the cache, so that nothing is measured but verifying, decoding and
-swapping; calls go on meanwhile on another thread. What they wait longer than calls just before and just after it is the
-pause; stretches without and with an upgrade take turns, so that what else the machine does falls on both.
+swapping; calls go on meanwhile on another thread. What they wait longer than calls just before it is the pause;
+stretches without and with an upgrade take turns, so that what else the machine does falls on both.
 
 What is done with a chunk is given in processor time, and beside it by the clock, which other processes lengthen.
 """
@@ -44,6 +44,7 @@ MODELS: dict[str, tuple[str, dict[str, int]]] = {
 TARGET_MS_PER_MB = "<= 5"
 TARGET_PAUSE_MS = "<= 2"
 _LEAST_TURNS = 9
+_SETTLING_S = 0.1
 
 
 def packed(folder: Path, name: str, options: dict[str, int], key: Ed25519PrivateKey) -> Manifest:
@@ -142,36 +143,35 @@ class Caller:
 def pause_ms(folder: Path, manifest: Manifest, key: str, cache: Path, seconds: float) -> tuple[float, float]:
     """How much longer calls take while an upgrade is prepared, ms: of the median call, and of the 99th percentile.
 
-    Upgrades go to the whole in the other precision and back, so calls run the same number of blocks throughout. Each
-    turn is a stretch without an upgrade, the upgrade, and another stretch without, the two together as long as the
-    upgrade before. The figures are medians over turns of what a turn's calls with the upgrade (those that overlap it)
-    take longer than its calls without.
+    Upgrades go to the whole in the other precision and back, so calls run the same number of blocks throughout. They
+    take turns with stretches of calls alone, as long as they are; what comes right after an upgrade, on weights that no
+    cache has yet, belongs to neither. The calls of all turns that overlap an upgrade are compared with those of the
+    stretches between.
     """
     inputs = zoo.example_inputs(manifest.architecture.name, 1, **dict(manifest.architecture.options))
     depth = max(c.depth for c in manifest.configurations)
-    turns: list[tuple[float, float]] = []
+    disturbed: list[float] = []
+    quiet: list[float] = []
     options = FetchOptions(cache=cache)
     with ProgressiveModel.open(folder, key=key, depth=depth, precision="fp32", options=options) as model:
         model.wait()
         for _ in range(20):
             model(*inputs)
         with Caller(lambda: model(*inputs)) as caller:
-            end, beside_s = time.perf_counter() + seconds, 0.1
-            while time.perf_counter() < end or len(turns) < _LEAST_TURNS:
+            end, alone_s, turn = time.perf_counter() + seconds, 0.1, 0
+            while time.perf_counter() < end or turn < _LEAST_TURNS:
+                time.sleep(_SETTLING_S)
                 caller.times.clear()
-                time.sleep(beside_s)
+                time.sleep(alone_s)
                 start = time.perf_counter()
-                model.upgrade(depth=depth, precision=("int8", "fp32")[len(turns) % 2])
+                model.upgrade(depth=depth, precision=("int8", "fp32")[turn % 2])
                 model.wait()
                 stop = time.perf_counter()
-                time.sleep(beside_s)
-                beside_s = max(0.02, (stop - start) / 2)
+                alone_s, turn = max(0.02, stop - start), turn + 1
                 spans = list(caller.times)
-                disturbed = [b - a for a, b in spans if b > start and a < stop]
-                quiet = [b - a for a, b in spans if b <= start or a >= stop]
-                if disturbed and quiet:
-                    turns.append(tuple(np.percentile(disturbed, (50, 99)) - np.percentile(quiet, (50, 99))))
-    median_s, tail_s = np.median(turns, axis=0)
+                disturbed += [b - a for a, b in spans if b > start and a < stop]
+                quiet += [b - a for a, b in spans if b <= start]
+    median_s, tail_s = np.percentile(disturbed, (50, 99)) - np.percentile(quiet, (50, 99))
     return float(median_s) * 1e3, float(tail_s) * 1e3
 
 
