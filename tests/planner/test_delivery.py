@@ -111,7 +111,7 @@ def models(draw, unmeasured=True):
     parts = draw(st.integers(1, 4))
     encodings = draw(st.sets(st.sampled_from(["fp32", "int8", *BITS[:3]]), min_size=1))
     encodings |= {name for precision in encodings for name in encodings_of(precision)}
-    size = st.integers(0, 50)
+    size = st.integers(1, 50)  # a file is never empty
     sizes = {e: [draw(size) for _ in range(parts)] for e in sorted(encodings)}
     depths = tuple(sorted(draw(st.sets(st.integers(0, parts - 1))) | {parts - 1}))
     statistics = {d: draw(size) for d in depths} if draw(st.booleans()) else None
