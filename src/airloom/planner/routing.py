@@ -37,6 +37,8 @@ def best_route(
 ) -> Route:
     """The path on which the plan that `objective` asks for is best.
 
+    Where there is one path alone it is not priced: whether it has a plan is for whoever plans on it to find.
+
     Args:
         ways: next hops to choose between, as from `route.feasible_next_hops` or `every_next_hop`.
         price: prices a path.
@@ -47,7 +49,7 @@ def best_route(
             where it is None.
 
     Raises:
-        Infeasible: on no path the limits leave a plan.
+        Infeasible: on none of several paths the limits leave a plan.
     """
     few = list(itertools.islice(simple_routes(source, ways), candidates.MOST_ROUTES + 1))
     if len(few) == 1:
