@@ -129,3 +129,22 @@ def read_bytes(path: Path) -> bytes:
 def read_value(path: Path, type_: type[V]) -> V:
     """Read a `type_` from the JSON file at `path`."""
     return decode_value(read_bytes(path), type_, where=str(path))
+
+
+def part_beside(path: Path) -> Path:
+    """Where a long run keeps what it has of the file `path` before that is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def taken_up(path: Path, begun: V) -> V:
+    """What an interrupted run left at `path` if its `settings` are those of `begun`; else `begun`.
+
+    A file of another version, or a damaged one, counts as none: its work is done again.
+    """
+    if not path.is_file():
+        return begun
+    try:
+        found = read_value(path, type(begun))
+    except ConfigError:
+        return begun
+    return found if getattr(found, "settings", None) == getattr(begun, "settings", None) else begun

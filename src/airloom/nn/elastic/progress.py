@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from airloom.core.depth import DepthOrder
 from airloom.core.value import SCHEMA_VERSION, Value
 from airloom.errors import ConfigError, ProfileMismatch
-from airloom.files import read_bytes, write_aside
+from airloom.files import write_aside
 from airloom.nn.elastic.recipe import Recipe
+from airloom.nn.training.checkpoint_file import read_checkpoint
 from airloom.nn.training.optimiser import put_slots, slot_names
 
 _KEY = "airloom.elastic.training"
@@ -105,16 +106,8 @@ def load_progress(
         ConfigError: no such file, no checkpoint, or one of another recipe.
         ProfileMismatch: it is of another model; nothing is changed then.
     """
-    where, data = str(path), read_bytes(path)
-    try:
-        length = int.from_bytes(data[:8], "little")
-        head = msgspec.json.decode(data[8 : 8 + length], type=dict[str, object])
-        found = safetensors.torch.load(data)
-        text = head.get("__metadata__", {})
-        said = text.get(_KEY, "") if isinstance(text, dict) else ""
-        progress = msgspec.json.decode(str(said).encode(), type=TrainingProgress)
-    except (safetensors.SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as error:
-        raise ConfigError(f"no checkpoint of `airloom elastic train`: {error}", where=where) from None
+    where = str(path)
+    progress, found = read_checkpoint(path, _KEY, TrainingProgress, "airloom elastic train")
     recipe = wanted.recipe
     differ = differing_fields(progress.recipe, recipe)
     if differ:

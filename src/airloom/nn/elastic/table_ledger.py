@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from airloom.core.progressive import Configuration
 from airloom.core.value import Value
-from airloom.errors import ConfigError
-from airloom.files import read_value, write_value
+from airloom.files import part_beside, taken_up, write_value
 
 
 class Measured(Value, frozen=True):
@@ -31,13 +29,8 @@ class TableLedger:
     """
 
     def __init__(self, table: Path, settings: str) -> None:
-        self.path = table.with_name(f".{table.name}.part")
-        self._kept = Measured(settings=settings)
-        if self.path.is_file():
-            # Of another version, or damaged: measured again.
-            with contextlib.suppress(ConfigError):
-                found = read_value(self.path, Measured)
-                self._kept = found if found.settings == settings else self._kept
+        self.path = part_beside(table)
+        self._kept = taken_up(self.path, Measured(settings=settings))
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:

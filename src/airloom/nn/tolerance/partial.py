@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from airloom.core.tolerance import CutTolerance, LayerTolerance, TunedWeights
 from airloom.core.value import Value
-from airloom.errors import ConfigError
-from airloom.files import read_value, write_value
+from airloom.files import part_beside, taken_up, write_value
 
 
 class Measured(Value, frozen=True):
@@ -33,13 +31,8 @@ class Ledger:
     """
 
     def __init__(self, profile: Path, settings: str) -> None:
-        self.path = profile.with_name(f".{profile.name}.part")
-        self.kept = Measured(settings=settings)
-        if self.path.is_file():
-            # Of another version, or damaged: measured again.
-            with contextlib.suppress(ConfigError):
-                found = read_value(self.path, Measured)
-                self.kept = found if found.settings == settings else self.kept
+        self.path = part_beside(profile)
+        self.kept = taken_up(self.path, Measured(settings=settings))
 
     def add(self, entry: CutTolerance | LayerTolerance | TunedWeights) -> None:
         """Keep `entry`."""

@@ -15,9 +15,10 @@ from airloom.core.graph import ModelGraph, TensorSpec
 from airloom.core.training import TrainingSpec, state_id, weight_of
 from airloom.core.value import SCHEMA_VERSION, Value
 from airloom.errors import ConfigError, ProfileMismatch
-from airloom.files import read_bytes, write_aside
+from airloom.files import write_aside
 from airloom.nn.executor import tensor_from_bytes, tensor_to_bytes
 from airloom.nn.program import DTYPE_NAMES
+from airloom.nn.training.checkpoint_file import read_checkpoint
 from airloom.nn.training.optimiser import slot_names
 
 _SLOT = "#"  # no name of torch's has it
@@ -81,16 +82,8 @@ def load_checkpoint(path: Path, graph: ModelGraph, spec: TrainingSpec) -> tuple[
         ConfigError: no such file, or it is no checkpoint of a training with this optimiser.
         ProfileMismatch: it is of another model.
     """
-    where, data = str(path), read_bytes(path)
-    try:
-        length = int.from_bytes(data[:8], "little")
-        head = msgspec.json.decode(data[8 : 8 + length], type=dict[str, object])
-        found = safetensors.torch.load(data)
-        text = head.get("__metadata__", {})
-        said = text.get(_KEY, "") if isinstance(text, dict) else ""
-        progress = msgspec.json.decode(str(said).encode(), type=Progress)
-    except (safetensors.SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as error:
-        raise ConfigError(f"no checkpoint of `airloom train`: {error}", where=where) from None
+    where = str(path)
+    progress, found = read_checkpoint(path, _KEY, Progress, "airloom train")
     if progress.graph_digest != graph.digest:
         raise ProfileMismatch(f"{where}: the checkpoint is of another model than {graph.model}, or of another batch")
     if progress.spec.optimizer != spec.optimizer or slot_names(progress.spec) != slot_names(spec):
